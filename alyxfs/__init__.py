@@ -1,0 +1,3 @@
+"""alyxfs mounts an Alyx database as a drive."""
+
+__version__ = "0.1.0"

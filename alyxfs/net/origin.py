@@ -1,0 +1,84 @@
+"""One server as we treat it: how many requests at a time, how often, with which credentials, and whether it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLOW_FAILURE = 1.0
+"""Seconds: a connection that fails faster than this costs its callers nothing, so the breaker stays closed."""
+
+PROBE_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the probes of a server that stopped answering; the last value repeats."""
+
+
+@dataclass(frozen=True)
+class Politeness:
+    """What one server is asked to bear."""
+
+    connections: int = 4
+    """Requests at a time: more than four gain nothing on Alyx (measured on 3.6.1)."""
+    requests_per_minute: float | None = None
+    """None: no limit. Alyx throttles at 550 a minute a user."""
+
+
+class TokenBucket:
+    """At most ``requests_per_minute`` in any minute: half of them as a burst, the rest spread evenly."""
+
+    def __init__(self, requests_per_minute: float) -> None:
+        self._burst = max(1.0, requests_per_minute / 2)
+        self._refill = requests_per_minute / 2 / 60
+        self._tokens = self._burst
+        self._filled_at = trio.current_time()
+
+    def take(self) -> float:
+        """Take a token and return the seconds to wait before using it."""
+        now = trio.current_time()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._refill)
+        self._filled_at = now
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._refill)
+
+
+class Origin:
+    """A server (scheme, host, port), its connections and its state. Owned by one :class:`Network`."""
+
+    def __init__(self, base: str, client: httpx.AsyncClient, politeness: Politeness) -> None:
+        self.base = base
+        self.client = client
+        # The pool must never be contended: httpx loses connections for good when a request that waits for one is
+        # cancelled. So the limiter is no larger than the pool and is taken first.
+        self.limiter = trio.CapacityLimiter(politeness.connections)
+        self.bucket = TokenBucket(politeness.requests_per_minute) if politeness.requests_per_minute else None
+        self.authorization: Callable[[], str | None] | None = None
+        self.paused_until = 0.0
+        """Trio time before which the server asked not to be called (Retry-After)."""
+        self.down_since: float | None = None
+        """Trio time of the failure that opened the breaker; None while the server answers."""
+
+    async def wait_for_turn(self) -> None:
+        """Sleep as long as the bucket and the server's own Retry-After ask for."""
+        if self.bucket is not None:
+            await trio.sleep(self.bucket.take())
+        while (pause := self.paused_until - trio.current_time()) > 0:
+            await trio.sleep(pause)
+
+    async def probe_until_up(self) -> None:
+        """Ask until any answer comes, then close the breaker: no caller waits for a server that is down."""
+        attempt = 0
+        while self.down_since is not None:
+            await trio.sleep(PROBE_PAUSES[min(attempt, len(PROBE_PAUSES) - 1)])
+            attempt += 1
+            try:
+                async with self.limiter:
+                    with trio.fail_after(5):
+                        await self.client.head(self.base + "/", headers={"Accept": "*/*"})
+            except (httpx.HTTPError, OSError, trio.TooSlowError):
+                continue
+            self.down_since = None
