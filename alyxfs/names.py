@@ -22,8 +22,8 @@ def encode(name: str, suffix: str = "") -> str:
     encoded = _UNSAFE.sub(lambda match: _escape(match.group()), name)
     if name in _RESERVED:
         encoded = encoded.replace(".", "%2E")
-    if not encoded and not suffix:
-        encoded = "%"  # decodes to nothing: no other name gives a lone percent sign
+    if not name:
+        encoded = "%"  # no other name gives a lone percent sign
     if len((encoded + suffix).encode()) <= MAXIMUM_BYTES:
         return encoded + suffix
     mark = "~" + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,360 @@
+"""Kernel requests to nodes: inodes, handles, errno. The only module that imports pyfuse3."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import pyfuse3
+import trio
+
+from alyxfs import errors
+from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
+
+log = logging.getLogger(__name__)
+
+BLOCK = 4096
+"""Bytes in a block of df."""
+XATTR_PREFIX = "user.alyx."
+ERROR_XATTR = "error"
+NO_ATTRIBUTE = errno.ENODATA
+"""What Linux answers for an extended attribute that is not there."""
+
+_ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
+    (errors.Invalid, errno.EINVAL),
+    (errors.AccessDenied, errno.EACCES),
+    (errors.NotFound, errno.ENOENT),
+    (errors.NotAllowed, errno.EPERM),
+    (errors.ReadOnly, errno.EROFS),
+    (errors.Conflict, errno.ESTALE),
+    (errors.HasDependents, errno.ENOTEMPTY),
+    (errors.Throttled, errno.EAGAIN),
+    (errors.TooLarge, errno.EFBIG),
+    (errors.NotDownloadable, errno.ENODATA),
+    (errors.DeadlineExceeded, errno.ETIMEDOUT),
+    (errors.AlyxfsError, errno.EIO),
+)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def errno_of(error: errors.AlyxfsError) -> int:
+    """The errno of a domain error: the only place that knows it."""
+    return next(number for kind, number in _ERRNO if isinstance(error, kind))
+
+
+class Inodes:
+    """Numbers for nodes: made from their identity, so the same at every mount.
+
+    ``_nodes`` and ``_lookups`` change together in methods that never await.
+    """
+
+    def __init__(self, root: Node) -> None:
+        self._nodes: dict[int, Node] = {pyfuse3.ROOT_INODE: root}
+        self._lookups: dict[int, int] = {pyfuse3.ROOT_INODE: 1}
+
+    def number(self, node: Node) -> int:
+        """The inode number of a node; a collision of hashes moves the later node to another number."""
+        attempt = node.identity
+        if not attempt:
+            return int(pyfuse3.ROOT_INODE)
+        while True:
+            digest = hashlib.blake2b(attempt.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            number = int.from_bytes(digest, "big") >> 1 | 0x100
+            holder = self._nodes.get(number)
+            if holder is None or holder.identity == node.identity:
+                return number
+            attempt += "\0"
+
+    def remember(self, number: int, node: Node) -> None:
+        """Count one look-up by the kernel; the newest node stands for the inode."""
+        self._nodes[number] = node
+        self._lookups[number] = self._lookups.get(number, 0) + 1
+
+    def forget(self, number: int, count: int) -> None:
+        """Take look-ups back; the last one drops the node."""
+        left = self._lookups[number] - count
+        if left > 0 or number == pyfuse3.ROOT_INODE:
+            self._lookups[number] = left
+        else:
+            del self._lookups[number], self._nodes[number]
+
+    def node(self, number: int) -> Node:
+        """The node that the kernel means."""
+        return self._nodes[number]
+
+
+def _handled(
+    operation: Callable[Parameters, Awaitable[Result]],
+) -> Callable[Parameters, Awaitable[Result]]:
+    """Bound an operation by the deadline and turn its errors into errno."""
+
+    @functools.wraps(operation)
+    async def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        kernel = cast("Kernel", args[0])
+        subject = args[1] if len(args) > 1 and isinstance(args[1], int) else 0
+        try:
+            with trio.fail_after(kernel.deadline):
+                return await operation(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except trio.TooSlowError as slow:
+            sentence = f"The operation did not end within {kernel.deadline:g} s."
+            kernel.note(operation.__name__, subject, args, errors.DeadlineExceeded(sentence))
+            raise pyfuse3.FUSEError(errno.ETIMEDOUT) from slow
+        except errors.AlyxfsError as error:
+            kernel.note(operation.__name__, subject, args, error)
+            raise pyfuse3.FUSEError(errno_of(error)) from error
+        except Exception as error:
+            log.exception("%s failed in a way that is a defect of alyxfs", operation.__name__)
+            sentence = f"A defect of alyxfs: {type(error).__name__}: {error}"
+            kernel.note(operation.__name__, subject, args, errors.AlyxfsError(sentence))
+            raise pyfuse3.FUSEError(errno.EIO) from error
+
+    return wrapper
+
+
+class Kernel(pyfuse3.Operations):
+    """The kernel's requests. Handles are numbers of open files and directories."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+
+    def __init__(self, drive: Drive, *, deadline: float, cache_directory: Path) -> None:
+        super().__init__()
+        self._drive = drive
+        self._inodes = Inodes(drive.root)
+        self._cache_directory = cache_directory
+        self.deadline = deadline
+        """Seconds that any operation may take."""
+        self._next_handle = 1
+        self._open_directories: dict[int, Entries] = {}
+        self._open_files: dict[int, tuple[int, Reader]] = {}
+        self._versions: dict[int, str] = {}
+        """Which version of its content the kernel's page cache may hold, by inode number."""
+        self._errors: dict[int, str] = {}
+        """The last error of a node, for its ``user.alyx.error``."""
+
+    def note(self, operation: str, subject: int, args: Sequence[object], error: errors.AlyxfsError) -> None:
+        """Remember an error where people look for it. A name that is not there is no error worth a line."""
+        if isinstance(error, errors.NotFound) and operation in {"lookup", "getxattr"}:
+            return
+        known = self._open_files[subject][0] if operation == "read" and subject in self._open_files else subject
+        try:
+            path = self._inodes.node(known).identity
+        except KeyError:
+            path = f"inode {known}"
+        if operation == "lookup" and isinstance(args[2], bytes):
+            path = f"{path}/{os.fsdecode(args[2])}"
+        elif known in self._inodes._nodes:  # noqa: SLF001 - one module
+            self._errors[known] = str(error)
+        self._drive.note_error(operation, path or "/", str(error))
+
+    @_handled
+    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        """The entry of a name."""
+        directory = self._directory(parent_inode)
+        try:
+            text = name.decode()
+        except UnicodeDecodeError as error:
+            raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error
+        node = await directory.lookup(text)
+        number = self._inodes.number(node)
+        entry = self._entry(number, node.attributes(), ctx_owner=True)
+        self._inodes.remember(number, node)
+        return entry
+
+    @_handled
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:  # noqa: ARG002
+        """The attributes of an inode; never a request to the server."""
+        return self._entry(inode, self._inodes.node(inode).attributes())
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        """The kernel drops names."""
+        for number, count in inode_list:
+            self._inodes.forget(number, count)
+            if number not in self._inodes._nodes:  # noqa: SLF001 - one module
+                self._versions.pop(number, None)
+                self._errors.pop(number, None)
+
+    @_handled
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:  # noqa: ARG002
+        """The target of a link."""
+        node = self._inodes.node(inode)
+        if not isinstance(node, Link):
+            raise pyfuse3.FUSEError(errno.EINVAL)
+        return cast("FileNameT", node.target.encode("utf-8", "surrogatepass"))
+
+    @_handled
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:  # noqa: ARG002
+        """Open a directory; an endpoint's first page is fetched here, so that its errors show."""
+        entries = await self._directory(inode).entries()
+        handle = self._new_handle()
+        self._open_directories[handle] = entries
+        return cast("FileHandleT", handle)
+
+    @_handled
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Entries from a position on: what has come is given at once, a page is awaited only for the first."""
+        entries = self._open_directories[fh]
+        position = start_id
+        while position == start_id or entries.ready(position):
+            found = await entries.at(position)
+            if found is None:
+                return
+            name, node = found
+            number = self._inodes.number(node)
+            entry = self._entry(number, node.attributes())
+            if not pyfuse3.readdir_reply(token, cast("FileNameT", name.encode()), entry, position + 1):
+                return
+            self._inodes.remember(number, node)
+            position += 1
+
+    async def releasedir(self, fh: FileHandleT) -> None:
+        """Close a directory."""
+        del self._open_directories[fh]
+
+    @_handled
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:  # noqa: ARG002
+        """Open a file for reading; the kernel keeps its pages as long as the content is the same."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise errors.ReadOnly("The drive is mounted read-only.")
+        node = self._inodes.node(inode)
+        if not isinstance(node, File):
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        reader = await node.open()
+        handle = self._new_handle()
+        self._open_files[handle] = (inode, reader)
+        same = self._versions.get(inode) == reader.content_version
+        self._versions[inode] = reader.content_version
+        self._errors.pop(inode, None)
+        return pyfuse3.FileInfo(fh=cast("FileHandleT", handle), keep_cache=same)
+
+    @_handled
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Bytes of an open file."""
+        return await self._open_files[fh][1].read(off, size)
+
+    async def flush(self, fh: FileHandleT) -> None:
+        """Nothing to do for a file that is only read."""
+
+    @_handled
+    async def release(self, fh: FileHandleT) -> None:
+        """Close a file."""
+        _, reader = self._open_files.pop(fh)
+        await reader.close()
+
+    @_handled
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002
+        """The space of the cache: the only space that using the drive takes."""
+        cache = os.statvfs(self._cache_directory)
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = BLOCK
+        scale = cache.f_frsize / BLOCK
+        data.f_blocks = int(cache.f_blocks * scale)
+        data.f_bfree = int(cache.f_bfree * scale)
+        data.f_bavail = int(cache.f_bavail * scale)
+        data.f_namemax = 255
+        return data
+
+    @_handled
+    async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:  # noqa: ARG002
+        """One of ``user.alyx.*``."""
+        values = await self._extended_attributes(inode)
+        value = values.get(os.fsdecode(name))
+        if value is None:
+            raise pyfuse3.FUSEError(NO_ATTRIBUTE)
+        return value.encode()
+
+    @_handled
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:  # noqa: ARG002
+        """The names of the extended attributes."""
+        return [cast("FileNameT", name.encode()) for name in await self._extended_attributes(inode)]
+
+    async def _extended_attributes(self, number: int) -> dict[str, str]:
+        values = {XATTR_PREFIX + name: value for name, value in await self._named_attributes(number)}
+        if number in self._errors:
+            values[XATTR_PREFIX + ERROR_XATTR] = self._errors[number]
+        return values
+
+    async def _named_attributes(self, number: int) -> list[tuple[str, str]]:
+        return list((await self._inodes.node(number).extended_attributes()).items())
+
+    def _directory(self, number: int) -> Directory:
+        node = self._inodes.node(number)
+        if not isinstance(node, Directory):
+            raise pyfuse3.FUSEError(errno.ENOTDIR)
+        return node
+
+    def _new_handle(self) -> int:
+        handle = self._next_handle
+        self._next_handle += 1
+        return handle
+
+    def _entry(self, number: int, attributes: Attributes, *, ctx_owner: bool = False) -> pyfuse3.EntryAttributes:  # noqa: ARG002
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = cast("Any", number)
+        entry.st_mode = cast("ModeT", _MODES[attributes.kind])
+        entry.st_nlink = 1  # a directory of one link tells find not to reckon with its subdirectories
+        entry.st_uid = _OWNER
+        entry.st_gid = _GROUP
+        entry.st_size = attributes.size
+        entry.st_blksize = 131072
+        entry.st_blocks = (attributes.size + 511) // 512
+        nanoseconds = int(attributes.modified * 1e9)
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = nanoseconds
+        entry.attr_timeout = attributes.lifetime
+        entry.entry_timeout = attributes.name_lifetime
+        return entry
+
+
+_OWNER = os.getuid()
+_GROUP = os.getgid()
+_MODES = {
+    Kind.DIRECTORY: stat.S_IFDIR | 0o555,
+    Kind.FILE: stat.S_IFREG | 0o444,
+    Kind.LINK: stat.S_IFLNK | 0o777,
+}
+
+
+async def serve(
+    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], Awaitable[None]], *, allow_other: bool = False
+) -> None:
+    """Mount, call ``ready`` once the kernel's requests are answered, and serve until the drive is unmounted.
+
+    Cancelling unmounts. Raises ConfigurationError where the mount is refused.
+    """
+    options = set(pyfuse3.default_options)
+    options |= {f"fsname={source.replace(',', '%2C')}", "subtype=alyxfs", "ro"}
+    if allow_other:
+        options.add("allow_other")
+    try:
+        pyfuse3.init(kernel, str(mount_point), options)
+    except RuntimeError as error:
+        raise errors.ConfigurationError(
+            f"{mount_point} cannot be mounted: {error}. Is fuse3 installed, /dev/fuse there and the directory yours?"
+        ) from error
+    try:
+        async with trio.open_nursery() as nursery:
+
+            async def announce() -> None:
+                await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
+                await ready()
+
+            nursery.start_soon(announce)
+            await pyfuse3.main()
+            nursery.cancel_scope.cancel()
+    finally:
+        pyfuse3.close(unmount=True)

@@ -1,0 +1,143 @@
+"""Builds the drive from its parts, mounts it, and takes it down again in order."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import trio
+
+from alyxfs import errors, kernel
+from alyxfs.alyx.api import Api
+from alyxfs.alyx.library import open_library
+from alyxfs.alyx.login import find_account
+from alyxfs.files import open_file_cache
+from alyxfs.net import Network, Politeness, open_network
+from alyxfs.store import open_store
+from alyxfs.tree import Catalogue, Drive
+
+if TYPE_CHECKING:
+    from alyxfs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Ready = Callable[[], object]
+
+KERNEL_GRACE = 5.0
+"""Seconds that an operation may take beyond the deadline of its requests, so that their own error is the one told."""
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to mount where."""
+
+    server: str
+    mount_point: Path
+    settings: Settings
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+
+def server_address(text: str) -> str:
+    """The address of a server as people write it: https unless said, no slash at the end. Raises ConfigurationError."""
+    address = text if "://" in text else f"https://{text}"
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise errors.ConfigurationError(f"{text!r} is not the address of a server, as https://alyx.example.org.")
+    return address.rstrip("/")
+
+
+def run(plan: Plan, ready: Ready) -> None:
+    """Serve until the drive is unmounted or the process is told to end (SIGTERM, SIGINT).
+
+    Raises domain errors, before ``ready`` is called for everything that can be found out by then.
+    """
+    trio.run(_run, plan, ready)
+
+
+async def _run(plan: Plan, ready: Ready) -> None:
+    failure: errors.AlyxfsError | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_cancel_on_signals, nursery.cancel_scope)
+        try:
+            await _serve(plan, ready)
+        except errors.AlyxfsError as error:
+            failure = error  # carried out of the nursery, which would wrap it in a group
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _cancel_on_signals(
+    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("ending on %s", signal.Signals(number).name)
+            scope.cancel()
+
+
+async def _serve(plan: Plan, ready: Ready) -> None:
+    settings = plan.settings
+    settings.cache_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    known_here = settings.cache_directory / "servers" / _folder_name(plan.server)
+    known_here.mkdir(mode=0o700, parents=True, exist_ok=True)
+    account = find_account(plan.server, user=plan.user, password=plan.password, token=plan.token)
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(
+            open_network(deadline=settings.deadline, file_connections=settings.file_connections)
+        )
+        network.origin(plan.server, Politeness(requests_per_minute=settings.requests_per_minute))
+        store = await stack.enter_async_context(open_store(known_here / "known.sqlite"))
+        api = Api(network, plan.server, account)
+        library = await stack.enter_async_context(open_library(api, store, time_to_live=settings.time_to_live))
+        schema = await library.schema()
+        files = await stack.enter_async_context(
+            open_file_cache(
+                network, settings.cache_directory / "files", limit_bytes=int(settings.cache_limit * GIB)
+            )
+        )
+        _trust_file_server(network, settings)
+        one_directory = Path(settings.one_directory).expanduser() if settings.one_directory else None
+        drive = Drive(library, schema, Catalogue(library, one_directory), files)
+        operations = kernel.Kernel(
+            drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
+        )
+
+        async def announce() -> None:
+            log.info("%s is mounted at %s", plan.server, plan.mount_point)
+            ready()
+
+        await kernel.serve(
+            operations, plan.mount_point, f"alyxfs:{plan.server}", announce, allow_other=settings.allow_other
+        )
+
+
+def _trust_file_server(network: Network, settings: Settings) -> None:
+    """Basic authentication for the one file server that the user named, and for no other host."""
+    password = settings.file_password or os.environ.get("ALYXFS_FILE_PASSWORD", "")
+    if settings.file_server and settings.file_user:
+        authorization = _basic(settings.file_user, password)
+        network.trust(settings.file_server, lambda: authorization)
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _folder_name(server: str) -> str:
+    """A folder for what is known of a server: readable, and different for different addresses."""
+    host = urlsplit(server).hostname or ""
+    return f"{host}-{hashlib.blake2b(server.encode(), digest_size=4).hexdigest()}"

@@ -1,0 +1,108 @@
+"""The table of options: it gives the flags of ``alyxfs mount``, the keys of the settings file and their documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import platformdirs
+
+from alyxfs.errors import ConfigurationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PUBLIC_ALYX = "https://openalyx.internationalbrainlab.org"
+"""Open Alyx, the public database of the International Brain Laboratory."""
+
+
+def _option(default: Any, help_text: str, unit: str = "") -> Any:
+    return field(default=default, metadata={"help": help_text, "unit": unit})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a drive behaves. Every field is a flag (``--time-to-live``) and a key of the settings file."""
+
+    time_to_live: float = _option(300.0, "How long listings and records are shown without asking again.", "seconds")
+    deadline: float = _option(30.0, "How long any operation may take before it fails.", "seconds")
+    requests_per_minute: float = _option(
+        520.0, "Requests that the server is asked at most; Alyx throttles at 550 a minute.", "requests"
+    )
+    file_connections: int = _option(16, "Connections to a file server at a time.", "connections")
+    cache_directory: Path = _option(
+        Path(platformdirs.user_cache_dir("alyxfs")), "Where data files and what is known of servers are kept."
+    )
+    cache_limit: float = _option(50.0, "Disk space that data files may take; 5 % of the disk always stay free.", "GiB")
+    one_directory: str = _option(
+        "", "Directory into which ONE downloaded: files found there are not downloaded again. Empty: none."
+    )
+    file_server: str = _option("", "Address of the file server that the next two are for; no other host gets them.")
+    file_user: str = _option("", "User for that file server (Basic authentication).")
+    file_password: str = _option("", "Its password; better in ALYXFS_FILE_PASSWORD or the settings file than in a flag.")
+    allow_other: bool = _option(
+        False, "Let other users of this machine read the drive (user_allow_other in /etc/fuse.conf is needed)."
+    )
+
+
+def options() -> list[dataclasses.Field[Any]]:
+    """The fields of the table, in order."""
+    return list(dataclasses.fields(Settings))
+
+
+def settings_file() -> Path:
+    """Where the settings file is looked for."""
+    return Path(platformdirs.user_config_dir("alyxfs")) / "settings.toml"
+
+
+def load(server: str, given: Mapping[str, Any], path: Path | None = None) -> Settings:
+    """Defaults, then the settings file, then its table ``[server."<address>"]``, then what was given as flags.
+
+    Raises ConfigurationError for a file that is no TOML, an unknown key or a value of the wrong type.
+    """
+    path = path or settings_file()
+    document: dict[str, Any] = {}
+    if path.exists():
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
+    own = document.pop("server", {}).get(server, {})
+    merged = {**document, **own}
+    known = {option.name for option in options()}
+    for key in merged:
+        if key not in known:
+            raise ConfigurationError(f"{path} has an unknown key {key!r}; known are: {', '.join(sorted(known))}.")
+    merged.update({key: value for key, value in given.items() if value is not None})
+    types = get_type_hints(Settings)
+    return Settings(**{key: _converted(key, value, types[key]) for key, value in merged.items()})
+
+
+def _converted(key: str, value: Any, kind: type) -> Any:
+    if kind is Path and isinstance(value, (str, Path)):
+        return Path(value).expanduser()
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigurationError(f"The option {key} takes a {kind.__name__}, not {value!r}.")
+    return value
+
+
+def describe() -> str:
+    """The table as Markdown, for the README and the help text."""
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for option in options():
+        default = option.default
+        shown = "~/.cache/alyxfs" if option.name == "cache_directory" else default
+        unit = f" {option.metadata['unit']}" if option.metadata["unit"] else ""
+        text = "off" if default is False else (f"`{shown}`{unit}" if str(shown) else "none")
+        rows.append(f"| `--{option.name.replace('_', '-')}` | {text} | {option.metadata['help']} |")
+    return "\n".join(rows) + "\n"

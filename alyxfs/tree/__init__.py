@@ -1,0 +1,7 @@
+"""What the drive looks like: one module per kind of directory."""
+
+from alyxfs.tree.catalogue import Catalogue
+from alyxfs.tree.drive import Drive
+from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader
+
+__all__ = ["Attributes", "Catalogue", "Directory", "Drive", "Entries", "File", "Kind", "Link", "Node", "Reader"]

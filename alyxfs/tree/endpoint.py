@@ -1,0 +1,194 @@
+"""An endpoint, or a query of it, as a directory of record files."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from alyxfs import errors, names
+from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
+from alyxfs.tree.record import RecordFile
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from alyxfs.alyx.library import Library, Listing, Row
+    from alyxfs.alyx.schema import Endpoint
+
+SUFFIX = ".json"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,17})")
+"""UUIDs in the server's form, and the integers of brain-regions (left hemisphere: negative)."""
+_DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")
+
+Query = tuple[tuple[str, str], ...]
+"""Filters and their values, in the order of the directories."""
+
+
+class NamedListing:
+    """The file names of a listing, made as its rows come.
+
+    ``_names`` and ``_positions`` grow together, in :meth:`_catch_up`, which never awaits.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self._names: list[str] = []
+        self._positions: dict[str, int] = {}
+
+    async def name_at(self, position: int) -> str | None:
+        """The name at this position once its page has come, or None past the end."""
+        if position >= len(self._names):
+            if not await self.listing.has(position):
+                return None
+            self._catch_up()
+        return self._names[position]
+
+    def find(self, name: str) -> Row | None:
+        """The row of this name among those that have come."""
+        self._catch_up()
+        position = self._positions.get(name)
+        return None if position is None else self.listing.rows[position]
+
+    def _catch_up(self) -> None:
+        rows = self.listing.rows
+        for position in range(len(self._names), len(rows)):
+            name = self._free_name(rows[position])
+            self._names.append(name)
+            self._positions[name] = position
+
+    def _free_name(self, row: Row) -> str:
+        """The look-up as a name; a second record with the same one gets the start of its id behind it."""
+        name = names.encode(row.key, SUFFIX)
+        mark = row.identity.replace("-", "")
+        length = 4
+        while name in self._positions and length <= len(mark):
+            name = names.encode(row.key, f"~{mark[:length]}{SUFFIX}")
+            length += 4
+        return name
+
+
+class EndpointDirectory(Directory):
+    """The records of an endpoint; with a query, those that it selects."""
+
+    __slots__ = ("_hidden", "_library", "_link", "_named", "endpoint", "query")
+
+    def __init__(
+        self,
+        library: Library,
+        endpoint: Endpoint,
+        query: Query = (),
+        *,
+        link: Callable[[Endpoint, str, Query], Awaitable[Node]] | None = None,
+        hidden: Mapping[str, Node] | None = None,
+    ) -> None:
+        self._library = library
+        self.endpoint = endpoint
+        self.query = query
+        self._link = link
+        self._hidden = hidden or {}
+        self._named: NamedListing | None = None
+
+    @property
+    def identity(self) -> str:
+        """The endpoint and its query."""
+        return "/".join(["endpoint", self.endpoint.name, *(f"{name}={value}" for name, value in self.query)])
+
+    def attributes(self) -> Attributes:
+        """The time of the last listing."""
+        known = self._library.known_listing(self.endpoint.name, self.query)
+        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self._library.started_at, 10.0, FOREVER)
+
+    async def entries(self) -> Entries:
+        """Open the listing; endpoints without one show nothing, their records are entered by name."""
+        if not self.endpoint.listed:
+            return FixedEntries(())
+        named = self._current()
+        await named.name_at(0)
+        return _ListingEntries(self, named)
+
+    async def lookup(self, name: str) -> Node:
+        """A listed record costs nothing, one that was never listed a request, an impossible name nothing."""
+        if name in self._hidden and not self.query:
+            return self._hidden[name]
+        if "=" in name and not name.endswith(SUFFIX):
+            return self._queried(name)
+        if name.endswith(SUFFIX):
+            row = self._current().find(name) if self._library.known_listing(self.endpoint.name, self.query) else None
+            return self.record_file(row) if row is not None else await self._unlisted(name)
+        if self._link is not None:
+            return await self._link(self.endpoint, name, self.query)
+        raise no_such_name(name, self.endpoint.name)
+
+    def record_file(self, row: Row) -> RecordFile:
+        """The file of a listed row."""
+        return RecordFile(self._library, self.endpoint, row.key, row.identity, row.size, row.modified)
+
+    def key_of(self, name: str) -> str | None:
+        """The look-up value behind a file name, or None where no record can have this name."""
+        stem = names.decode(name[: -len(SUFFIX)]) if name.endswith(SUFFIX) else None
+        if not stem:
+            return None
+        if self.endpoint.lookup == "id" and not _ID.fullmatch(stem):
+            return None
+        return stem
+
+    def _current(self) -> NamedListing:
+        listing = self._library.listing(self.endpoint.name, self.query)
+        if self._named is None or self._named.listing is not listing:
+            self._named = NamedListing(listing)
+        return self._named
+
+    def _queried(self, name: str) -> EndpointDirectory:
+        filter_name, _, value = name.partition("=")
+        if filter_name not in self.endpoint.filters:
+            known = ", ".join(sorted(self.endpoint.filters)) or "none"
+            raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
+        query = (*self.query, (filter_name, unquote(value)))
+        return EndpointDirectory(self._library, self.endpoint, query, link=self._link, hidden=self._hidden)
+
+    async def _unlisted(self, name: str) -> RecordFile:
+        key = self.key_of(name)
+        if key is None or not self.endpoint.detailed or self.query:
+            return await self._listed_only(name)
+        try:
+            record = await self._library.record(self.endpoint.name, key)
+        except errors.NotFound:
+            if _DOUBLED.fullmatch(name[: -len(SUFFIX)]) or len(name.encode()) >= names.MAXIMUM_BYTES:
+                return await self._listed_only(name)
+            raise
+        identity = str(record.document.get("id") or key) if isinstance(record.document, dict) else key
+        return RecordFile(self._library, self.endpoint, key, identity)
+
+    async def _listed_only(self, name: str) -> RecordFile:
+        """Names that no detail address leads to (doubled, shortened, made here) are known by a whole listing alone."""
+        possible = not self.endpoint.detailed or self.endpoint.lookup != "id" or self.key_of(name) is not None
+        if not (possible and self.endpoint.listed):
+            raise no_such_name(name, self.endpoint.name)
+        named = self._current()
+        position = 0
+        while await named.name_at(position) is not None:
+            position = len(named.listing.rows)
+        row = named.find(name)
+        if row is None:
+            raise no_such_name(name, self.endpoint.name)
+        return self.record_file(row)
+
+
+class _ListingEntries:
+    """An open endpoint directory: it keeps the listing it was opened with."""
+
+    def __init__(self, directory: EndpointDirectory, named: NamedListing) -> None:
+        self._directory = directory
+        self._named = named
+
+    def ready(self, position: int) -> bool:
+        """Whether the row's page has come."""
+        return position < len(self._named.listing.rows) or self._named.listing.complete
+
+    async def at(self, position: int) -> tuple[str, Node] | None:
+        """Wait for the row's page."""
+        name = await self._named.name_at(position)
+        if name is None:
+            return None
+        return name, self._directory.record_file(self._named.listing.rows[position])

@@ -1,0 +1,158 @@
+"""What the kernel layer sees of the drive: nodes, their attributes, and open files and directories."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from alyxfs import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOREVER = 3600.0
+"""Seconds that the kernel may keep what cannot change while the drive is mounted."""
+
+
+class Kind(enum.Enum):
+    """What a node is to the kernel."""
+
+    DIRECTORY = "directory"
+    FILE = "file"
+    LINK = "link"
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What stat shows of a node."""
+
+    kind: Kind
+    size: int
+    """Bytes; an estimate where ``lifetime`` is 0."""
+    modified: float
+    """Unix seconds."""
+    lifetime: float
+    """Seconds that the kernel may keep size and time. 0 makes it ask again after open, when the size is exact."""
+    name_lifetime: float = 60.0
+    """Seconds that the kernel may keep the name."""
+
+
+class Node:
+    """A name in the drive."""
+
+    __slots__ = ()
+
+    @property
+    def identity(self) -> str:
+        """Unique in the drive and the same at every mount: the inode number is made from it."""
+        raise NotImplementedError
+
+    def attributes(self) -> Attributes:
+        """What is known without asking anybody; never awaits."""
+        raise NotImplementedError
+
+    async def extended_attributes(self) -> dict[str, str]:
+        """The ``user.alyx.*`` attributes by their last part."""
+        return {}
+
+
+class Entries(Protocol):
+    """An open directory: its entries by position, in an order that does not change while it is open."""
+
+    def ready(self, position: int) -> bool:
+        """Whether :meth:`at` answers this position without waiting."""
+
+    async def at(self, position: int) -> tuple[str, Node] | None:
+        """The name and node at a position, or None past the end."""
+
+
+class Reader(Protocol):
+    """An open file."""
+
+    content_version: str
+    """Changes with the content: the kernel's pages of another version are dropped at open."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes; fewer only at the end of the file."""
+
+    async def close(self) -> None:
+        """Called once, after the last read."""
+
+
+class Directory(Node):
+    """A node with names in it."""
+
+    __slots__ = ()
+
+    async def lookup(self, name: str) -> Node:
+        """The node of this name; raises NotFound."""
+        raise NotImplementedError
+
+    async def entries(self) -> Entries:
+        """Open the directory."""
+        raise NotImplementedError
+
+
+class File(Node):
+    """A node with bytes in it."""
+
+    __slots__ = ()
+
+    async def open(self) -> Reader:
+        """Open the file; from here on :meth:`attributes` is exact."""
+        raise NotImplementedError
+
+
+class Link(Node):
+    """A symbolic link; made fresh at each look-up."""
+
+    __slots__ = ("_identity", "target")
+
+    def __init__(self, identity: str, target: str) -> None:
+        self._identity = identity
+        self.target = target
+
+    @property
+    def identity(self) -> str:
+        """See Node."""
+        return self._identity
+
+    def attributes(self) -> Attributes:
+        """See Node."""
+        return Attributes(Kind.LINK, len(self.target.encode("utf-8", "surrogatepass")), 0.0, 60.0)
+
+
+class FixedEntries:
+    """The entries of a directory that is known as a whole when it is opened."""
+
+    def __init__(self, entries: Sequence[tuple[str, Node]]) -> None:
+        self._entries = entries
+
+    def ready(self, position: int) -> bool:  # noqa: ARG002 - the protocol's signature
+        """See Entries."""
+        return True
+
+    async def at(self, position: int) -> tuple[str, Node] | None:
+        """See Entries."""
+        return self._entries[position] if position < len(self._entries) else None
+
+
+class BytesReader:
+    """An open file whose whole content is in memory."""
+
+    def __init__(self, content: bytes, content_version: str) -> None:
+        self.content = content
+        self.content_version = content_version
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See Reader."""
+        return self.content[offset : offset + size]
+
+    async def close(self) -> None:
+        """See Reader."""
+
+
+def no_such_name(name: str, where: str) -> errors.NotFound:
+    """The error of a look-up that finds nothing."""
+    return errors.NotFound(f"There is no {name!r} in {where}.")

@@ -1,0 +1,71 @@
+"""A record as a JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from alyxfs.tree.node import Attributes, BytesReader, File, Kind
+
+if TYPE_CHECKING:
+    from alyxfs.alyx.library import Library, Record
+    from alyxfs.alyx.schema import Endpoint
+
+ESTIMATED_SIZE = 4096
+"""Bytes shown for a record whose detail is not known yet; the kernel asks again after open."""
+
+
+class RecordFile(File):
+    """One record; its size is an estimate until its detail, or a row that is as good, has been seen."""
+
+    __slots__ = ("_endpoint", "_identity", "_library", "_listed_modified", "_listed_size", "key")
+
+    def __init__(
+        self,
+        library: Library,
+        endpoint: Endpoint,
+        key: str,
+        identity: str,
+        listed_size: int | None = None,
+        listed_modified: float | None = None,
+    ) -> None:
+        self._library = library
+        self._endpoint = endpoint
+        self.key = key
+        self._identity = identity
+        self._listed_size = listed_size
+        self._listed_modified = listed_modified
+
+    @property
+    def identity(self) -> str:
+        """The same through every directory that lists the record: queries show one inode."""
+        return f"record/{self._endpoint.name}/{self._identity}"
+
+    def attributes(self) -> Attributes:
+        """Exact once the detail is known, else an estimate with lifetime 0."""
+        record = self._library.known_record(self._endpoint.name, self.key, self._identity)
+        if record is not None:
+            return Attributes(Kind.FILE, len(record.content), record.modified, self._library.time_to_live)
+        if self._listed_size is not None:
+            modified = self._listed_modified or self._library.started_at
+            return Attributes(Kind.FILE, self._listed_size, modified, self._library.time_to_live)
+        return Attributes(Kind.FILE, ESTIMATED_SIZE, self._listed_modified or self._library.started_at, 0.0)
+
+    async def record(self) -> Record:
+        """The record, from memory, the store or the server."""
+        return await self._library.record(self._endpoint.name, self.key, identity=self._identity)
+
+    async def open(self) -> BytesReader:
+        """Fetch the detail unless it is known."""
+        record = await self.record()
+        return BytesReader(record.content, hashlib.blake2b(record.content, digest_size=16).hexdigest())
+
+    async def extended_attributes(self) -> dict[str, str]:
+        """Which record of which endpoint this is."""
+        attributes = {"id": self._identity, "endpoint": self._endpoint.name}
+        if self._endpoint.detailed:
+            attributes["url"] = self._library.address(self._endpoint.name, self.key)
+        record = self._library.known_record(self._endpoint.name, self.key, self._identity)
+        if record is not None and record.stale:
+            attributes["stale"] = "true"
+        return attributes

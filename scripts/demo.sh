@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Sets everything up, mounts a demo Alyx at ./alyx and takes a short tour.
+#   --once: unmount at the end, and exit non-zero if any step of the tour failed.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+once=no
+[ "${1:-}" = --once ] && once=yes
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+set_up "$root" run
+alyxfs=$root/.venv/bin/alyxfs
+drive=$root/alyx
+failures=0
+
+step() {
+    printf '\n$ %s\n' "$1"
+    if ! (set -o pipefail; cd "$root" && eval "$1"); then
+        failures=$((failures + 1))
+        echo "this step failed" >&2
+    fi
+}
+
+if mountpoint -q "$drive" 2>/dev/null; then
+    "$alyxfs" umount "$drive"
+fi
+"$alyxfs" demo "$drive"
+finish() { mountpoint -q "$drive" 2>/dev/null && "$alyxfs" umount "$drive"; }
+[ $once = yes ] && trap finish EXIT
+
+step 'ls alyx'
+step 'ls alyx/labs'
+step 'cat alyx/labs/cortexlab.json'
+step 'ls alyx/sessions | sed -n 1,3p'
+step 'ls alyx/data/cortexlab/Subjects'
+step 'find alyx/data/cortexlab/Subjects -maxdepth 3 -mindepth 3 | sed -n 1,3p'
+step 'cat alyx/.alyxfs/status.json'
+if [ $once = yes ]; then
+    echo
+    [ $failures = 0 ] && echo "All steps of the tour worked." || echo "$failures steps of the tour failed." >&2
+    exit $((failures > 0))
+fi
+cat <<TEXT
+
+The drive is mounted at $drive. Look around with ls, cat, find, or a file manager;
+  $drive/.alyxfs/help.md explains it.
+To unmount:
+  $alyxfs umount $drive
+TEXT
+exit $((failures > 0))
