@@ -1,0 +1,71 @@
+"""What programs have read of each record: the base of a three-way merge is what its writer last saw.
+
+An editor reads a record, holds it for an hour and writes it back. Compared with the record as it is now, everything
+that somebody else changed meanwhile would look like the editor's own edit. So the tree says what it serves and to whom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from alyxfs import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAXIMUM_READERS = 256
+"""Pairs of program and record whose last reading is remembered; documents are shared with the library's memory."""
+
+MAXIMUM_RECORDS = 4096
+"""Records whose earlier read-only values are remembered, as hashes of 8 bytes."""
+
+MAXIMUM_VALUES = 64
+"""Earlier values remembered of one field."""
+
+
+class Bases:
+    """A bounded memory; no method awaits, so that each is atomic."""
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[tuple[int, str, str], dict[str, Any]] = OrderedDict()
+        self._shown: OrderedDict[tuple[str, str], dict[str, OrderedDict[bytes, None]]] = OrderedDict()
+
+    def served(self, reader: int, endpoint: str, key: str, document: dict[str, Any]) -> None:
+        """A program (its process id) has opened the record and sees this document."""
+        known = self._read.pop((reader, endpoint, key), None)
+        self._read[reader, endpoint, key] = document
+        if len(self._read) > MAXIMUM_READERS:
+            self._read.popitem(last=False)
+        if known is not document:
+            self.shown(endpoint, key, document, document)
+
+    def base_of(self, writer: int, endpoint: str, key: str) -> dict[str, Any] | None:
+        """What this program last read or wrote of the record, or None where it did neither."""
+        return self._read.get((writer, endpoint, key))
+
+    def wrote(self, writer: int, endpoint: str, key: str, document: dict[str, Any]) -> None:
+        """A program saved the record: from now on it believes the file to hold what it wrote."""
+        self.served(writer, endpoint, key, document)
+
+    def shown(self, endpoint: str, key: str, document: dict[str, Any], fields: Iterable[str]) -> None:
+        """Remember the values of these fields as ones that the drive itself has shown."""
+        record = self._shown.pop((endpoint, key), {})
+        self._shown[endpoint, key] = record
+        if len(self._shown) > MAXIMUM_RECORDS:
+            self._shown.popitem(last=False)
+        for field in fields:
+            if field in document:
+                values = record.setdefault(field, OrderedDict())
+                values[_fingerprint(document[field])] = None
+                if len(values) > MAXIMUM_VALUES:
+                    values.popitem(last=False)
+
+    def was_shown(self, endpoint: str, key: str, field: str, value: Any) -> bool:
+        """Whether this very value of the field stood in the record file before."""
+        return _fingerprint(value) in self._shown.get((endpoint, key), {}).get(field, ())
+
+
+def _fingerprint(value: Any) -> bytes:
+    return hashlib.blake2b(documents.compact(value), digest_size=8).digest()

@@ -1,0 +1,249 @@
+"""What Alyx does with writes that its schema does not say: one table, each entry with its source.
+
+Sources: "measured" is behaviour recorded from Alyx 3.6.1; "models", "serializers", "views" are that version's files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESENT_ON_PATCH: Mapping[str, tuple[str, ...]] = {
+    # Without them the PATCH is a 500: the serializer looks up the object before saving (measured, misc/serializers).
+    "notes": ("content_type", "object_id"),
+    # Whatever a PATCH leaves out is set to null here (measured; chronic_insertion: experiments/serializers).
+    "trajectories": ("probe_insertion", "chronic_insertion"),
+}
+"""Fields that a PATCH must carry even when they did not change, by endpoint."""
+
+REQUIRED_ON_CREATE: Mapping[str, tuple[str, ...]] = {
+    # A task is stored with status 10, which has no name: every list page that holds it is a 500 (measured).
+    "tasks": ("status",),
+    # A nickname that is left out becomes "-" (measured): the second such subject makes both unreachable.
+    "subjects": ("nickname",),
+}
+"""Fields that the schema calls optional but a new record must have."""
+
+FILLED_IN_ON_CREATE: Mapping[str, Mapping[str, Any]] = {
+    # Without users the record is made and the answer is a 500 (measured).
+    "projects": {"users": []},
+}
+"""Values to send where a new record leaves them out."""
+
+EMPTY_MEANS_ABSENT: Mapping[str, Mapping[str, Any]] = {
+    # The record shows "" for no revision, and null is refused (measured).
+    "datasets": {"revision": ""},
+    # Shown as null, refused as null (measured).
+    "sessions": {"lab": None},
+    "notes": {"image": None},
+    "insertions": {"session": None, "model": None},
+    "water-administrations": {"session": None, "water_type": None},
+    "tasks": {"data_repository": None},
+    "trajectories": {"coordinate_system": None},
+    "channels": {"trajectory_estimate": None, "brain_region": None},
+    "chronic-insertions": {"model": None, "lab": None},
+}
+"""Empty values that the server shows but refuses when they are sent back; a new record is sent without them."""
+
+CREATE_ONLY: Mapping[str, frozenset[str]] = {
+    # They find or make the session of a new dataset and are never shown again (data/serializers).
+    "datasets": frozenset({"subject", "date", "number"}),
+    # The width of the stored picture (misc/views).
+    "notes": frozenset({"width"}),
+}
+"""Fields that a POST takes and a record does not have."""
+
+NOT_IN_PATCH: Mapping[str, Mapping[str, str]] = {
+    "notes": {"image": "The picture of a note is changed by writing the file <id>.png, not by its address."},
+}
+"""Fields that look writable in a record file and are not, with what to do instead."""
+
+UNCHANGEABLE: Mapping[str, str] = {
+    # PATCH and PUT are 405 (measured).
+    "weighings": "Weighings cannot be changed, only made and deleted: delete this one and make a new one.",
+    "imaging-stack": "Imaging stacks cannot be changed or deleted through the REST API.",
+}
+"""Endpoints whose records cannot be changed, with what to do instead."""
+
+NAMES_CAN_REPEAT = frozenset({"subjects"})
+"""Endpoints whose look-up the server lets repeat (nicknames are unique only per lab and responsible user); a repeated
+one makes both records unreachable: their detail address is a 500 for every method (measured)."""
+
+NOTE_WITH_IMAGE = "A note that has a picture cannot be changed (the server fails): make a new note and delete this one."
+"""PATCH of such a note is a 500 (measured). Its picture can be given once, with the POST or by a first PATCH."""
+
+COMPUTED: Mapping[str, frozenset[str]] = {
+    "subjects": frozenset(
+        {
+            "age_weeks",
+            "alive",
+            "expected_water",
+            "remaining_water",
+            "reference_weight",
+            "last_water_restriction",
+            "session_projects",
+        }
+    ),
+    "datasets": frozenset({"experiment_number", "public", "protected"}),
+    "fields-of-view": frozenset({"location"}),
+    "chronic-insertions": frozenset({"probe_insertion"}),
+    "insertions": frozenset({"datasets", "session_info"}),
+    "trajectories": frozenset({"session", "probe_name"}),
+    "users": frozenset({"lab"}),
+    "data-notices": frozenset({"description_html"}),
+}
+"""Fields that the server makes at each request, whatever the schema says of them (measured, serializers)."""
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """A list whose records are deleted along with a record (``on_delete=CASCADE`` in the models)."""
+
+    endpoint: str
+    filter: str
+    """The list's filter, or ``django:<lookup>`` for its free one."""
+    value: str = "key"
+    """What the filter compares with: the record's key, or the name of one of its fields."""
+    field: str | None = None
+    """Where the list's filter is loose or missing: the field of a row that must equal the value."""
+
+
+DEPENDENTS: Mapping[str, tuple[Dependent, ...]] = {
+    # Sessions hang from their subject, not from their lab, but their lab is what the list can be asked for.
+    "labs": (
+        Dependent("subjects", "lab"),
+        Dependent("sessions", "lab", field="lab"),
+        Dependent("datasets", "lab"),
+        Dependent("locations", "", field="lab"),
+    ),
+    "subjects": (
+        Dependent("sessions", "subject", field="subject"),
+        Dependent("weighings", "subject", field="subject"),
+        Dependent("water-administrations", "subject", field="subject"),
+        Dependent("surgeries", "subject"),
+        Dependent("water-restriction", "subject", field="subject"),
+        Dependent("chronic-insertions", "subject", field="subject"),
+    ),
+    # A session's notes stay behind (they point to it by a generic key), so they do not count.
+    "sessions": (
+        Dependent("datasets", "session"),
+        Dependent("insertions", "session"),
+        Dependent("fields-of-view", "session"),
+        Dependent("tasks", "session"),
+    ),
+    "users": (
+        Dependent("datasets", "created_by"),
+        Dependent("notes", "django:user__username", field="user"),
+        Dependent("dataset-types", "", field="created_by"),
+    ),
+    # Download counters go too; they cannot be deleted one by one and keep nobody from deleting a dataset.
+    "datasets": (Dependent("files", "dataset"),),
+    "insertions": (Dependent("trajectories", "probe_insertion"),),
+    "chronic-insertions": (Dependent("trajectories", "chronic_insertion"),),
+    "trajectories": (Dependent("channels", "trajectory_estimate"),),
+    "fields-of-view": (Dependent("fov-location", "field_of_view"),),
+    "data-repository": (
+        Dependent("files", "data_repository"),
+        Dependent("tasks", "django:data_repository__name", field="data_repository"),
+    ),
+    "data-repository-type": (Dependent("data-repository", "", field="repository_type"),),
+}
+"""What a DELETE takes with it, by endpoint; all others take nothing that the REST API shows."""
+
+LINKS: Mapping[str, Mapping[str, str]] = {
+    "weighings": {"subject": "subjects"},
+    "water-administrations": {"subject": "subjects", "session": "sessions"},
+    "datasets": {"session": "sessions"},
+    "insertions": {"session": "sessions", "chronic_insertion": "chronic-insertions"},
+    "fields-of-view": {"session": "sessions"},
+    "fov-location": {"field_of_view": "fields-of-view"},
+    "files": {"dataset": "datasets"},
+    "channels": {"trajectory_estimate": "trajectories"},
+    "users": {"subjects_responsible": "subjects"},
+}
+"""Fields by which a record appears inside another record's detail: endpoint, field, the other's endpoint."""
+
+_CONTENT_TYPES: Mapping[str, str] = {
+    "session": "sessions",
+    "ephyssession": "sessions",
+    "imagingsession": "sessions",
+    "subject": "subjects",
+    "dataset": "datasets",
+    "probeinsertion": "insertions",
+}
+
+FOUND_AGAIN_BY: Mapping[str, tuple[str, ...]] = {
+    "sessions": ("subject", "number"),
+    "weighings": ("subject",),
+    "water-administrations": ("subject",),
+    "datasets": ("session", "name", "collection"),
+    "insertions": ("session", "name"),
+    "trajectories": ("probe_insertion", "chronic_insertion"),
+    "channels": ("trajectory_estimate",),
+    "fields-of-view": ("session", "name"),
+    "fov-location": ("field_of_view",),
+    "chronic-insertions": ("subject", "name"),
+    "files": ("dataset",),
+    "tasks": ("session", "name"),
+    "data-notices": ("name",),
+}
+"""Fields of a new record that its list can be filtered by under the same name, to look for it after a 500."""
+
+CHANGED_BY_ACTION: Mapping[str, tuple[str, ...]] = {
+    "register-file": ("datasets", "files", "sessions", "insertions"),
+    "new-download": ("downloads",),
+    "sync-file-status": ("files", "datasets"),
+}
+"""Endpoints whose records an action address makes or changes."""
+
+# The server turns digits into a number and evaluates brackets in its free filter (measured, alyx/base).
+_SAFE_IN_FREE_FILTER = re.compile(r"(?=.*[^\d.])(?!(?:true|false|none)$)[\w.@+\-]+", re.IGNORECASE)
+
+
+def dependent_filters(dependent: Dependent, value: str) -> dict[str, str] | None:
+    """The filters of the list of what hangs from a record, or None where it has to be read whole."""
+    if not dependent.filter:
+        return None
+    if not dependent.filter.startswith("django:"):
+        return {dependent.filter: value}
+    if not _SAFE_IN_FREE_FILTER.fullmatch(value):
+        return None
+    return {"django": f"{dependent.filter.removeprefix('django:')},{value}"}
+
+
+def linked_records(endpoint: str, document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The records whose detail embeds this one: ``("sessions", "<uuid>")`` for a note of that session."""
+    links = [
+        (other, last_part(name))
+        for field, other in LINKS.get(endpoint, {}).items()
+        for name in _texts(document.get(field))
+    ]
+    if endpoint == "notes":
+        kind = str(document.get("content_type", "")).rpartition(".")[2]
+        if kind in _CONTENT_TYPES and document.get("object_id"):
+            links.append((_CONTENT_TYPES[kind], str(document["object_id"])))
+    return links
+
+
+def without_refused_empties(endpoint: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """A new record without the empty values that the server shows but does not take."""
+    empties = EMPTY_MEANS_ABSENT.get(endpoint, {})
+    return {
+        field: value
+        for field, value in document.items()
+        if not (field in empties and value == empties[field] and type(value) is type(empties[field]))
+    }
+
+
+def last_part(address: str) -> str:
+    """The UUID at the end of a record's address; a bare UUID or name stays as it is."""
+    return address.rstrip("/").rpartition("/")[2] if re.match(r"https?://", address) else address
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text]

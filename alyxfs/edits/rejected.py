@@ -1,0 +1,54 @@
+"""Drafts that did not reach the server, kept as files where a person finds them."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from alyxfs import names
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Mapping
+
+LONGEST_NAME = 150
+"""Bytes of a record's name that stand in a file name here: time, endpoint and suffix need the rest of the 255."""
+
+
+def keep(directory: pathlib.Path, endpoint: str, name: str, contents: Mapping[str, bytes], reason: str) -> pathlib.Path:
+    """Write ``<time>-<endpoint>-<name><suffix>`` for each suffix of ``contents``, and ``….reason.txt`` beside them.
+
+    Suffixes are as ``.json`` or ``.theirs.json``. Files are the user's alone (0600 in 0700) and on the disk when this
+    returns; nothing is ever overwritten. Returns the first file. Blocks: call it from a worker thread.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    shortened = names.encode(name).encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+    stem = f"{moment}-{endpoint}-{shortened}"
+    attempt = 0
+    while True:
+        unique = stem if not attempt else f"{stem}-{attempt + 1}"
+        try:
+            _write(directory / f"{unique}.reason.txt", reason.encode() + b"\n")
+        except FileExistsError:
+            attempt += 1
+            continue
+        break
+    paths = [directory / f"{unique}{suffix}" for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        _write(path, content)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return paths[0]
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
