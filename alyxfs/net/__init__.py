@@ -1,6 +1,6 @@
 """HTTP: the only room that knows httpx. Limits, retries, deadlines, credentials by host."""
 
-from alyxfs.net.client import Answer, Network, StreamedAnswer, open_network
+from alyxfs.net.client import Answer, Network, StreamedAnswer, open_network, retry_after
 from alyxfs.net.origin import Origin, Politeness
 
-__all__ = ["Answer", "Network", "Origin", "Politeness", "StreamedAnswer", "open_network"]
+__all__ = ["Answer", "Network", "Origin", "Politeness", "StreamedAnswer", "open_network", "retry_after"]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAXIMUM_REDIRECTS = 5
+READ_TIMEOUT = 30.0
+"""Seconds without a byte, where the caller does not say."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds."""
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 """A gateway's answers: the server itself did not see the request, or asks for a pause."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,6 +92,10 @@ class Network:
         """The servers that do not answer at the moment."""
         return [base for base, origin in self._origins.items() if origin.down_since is not None]
 
+    def is_down(self, url: str) -> bool:
+        """Whether the server of this address does not answer at the moment: requests fail at once."""
+        return self.origin(url).down_since is not None
+
     async def request(
         self,
         method: str,
@@ -119,16 +127,23 @@ class Network:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, headers: Mapping[str, str] | None = None, deadline: float | None = None
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        stall: float | None = None,
     ) -> AsyncGenerator[StreamedAnswer, None]:
         """GET with the body as it comes, tried once: only the caller knows how to resume.
 
-        The deadline (seconds) holds for the whole body. Raises as :meth:`request` does; chunks raise ServerFault.
+        The deadline (seconds) holds for the whole body, ``stall`` for each wait for the next bytes.
+        Raises as :meth:`request` does; chunks raise ServerFault.
         """
         limit = self.deadline if deadline is None else deadline
+        timeout = min(limit, READ_TIMEOUT if stall is None else stall)
         with trio.move_on_after(limit) as scope:
             try:
-                async with self._send("GET", url, headers, {}) as response:
+                async with self._send("GET", url, headers, {"timeout": _timeout(timeout)}) as response:
                     yield StreamedAnswer(
                         response.status_code, response.headers, str(response.url), _chunks(response, url)
                     )
@@ -274,10 +289,15 @@ def _now() -> float:
     return time.time()
 
 
+def _timeout(read: float) -> httpx.Timeout:
+    """Seconds between two pieces of an answer; the limiter sees to it that nobody waits for the pool."""
+    return httpx.Timeout(read, connect=min(read, CONNECT_TIMEOUT), pool=None)
+
+
 def _make_client(connections: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30),
-        timeout=httpx.Timeout(30, connect=10, pool=None),
+        timeout=_timeout(READ_TIMEOUT),
         follow_redirects=False,
         headers={"User-Agent": f"alyxfs/{__version__}", "Accept-Encoding": "identity"},
     )

@@ -1,0 +1,237 @@
+"""The bytes of one data file on disk: a sparse file that says itself which of its blocks are there.
+
+Layout (format 1), all in one file so that no part can be lost without the others::
+
+    0      magic line, then a JSON object padded with spaces: identity, version, size, validators
+    4095   one byte: what is known of the content's MD5 (see Verdict)
+    4096   the map: one byte a block, 1 where the block is on disk
+    ...    the data, from the next multiple of 4096 on
+
+A block is marked in the map only after fdatasync has put its bytes on disk, so the map may lag behind the data and
+never runs ahead of it, whatever dies. Marks are only ever set, by one-byte stores, so several processes may write
+one file at once: they all write the same bytes. Who has the file open holds a shared flock; only who gets the
+exclusive one may remove it for want of space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from alyxfs.files.blocks import BLOCK, block_count
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Sequence
+
+MAGIC = b"alyxfs blocks 1\n"
+PAGE = 4096
+VERDICT_OFFSET = PAGE - 1
+PARTS_AT_ONCE = 512
+"""Buffers of one pwritev; the kernel takes at most 1024 (IOV_MAX)."""
+LOCK_WAIT = 1.0
+"""Seconds: who holds the exclusive lock is removing the file, which takes no longer."""
+
+
+class Verdict(enum.IntEnum):
+    """What is known of the content's MD5, as stored."""
+
+    UNKNOWN = 0
+    VERIFIED = 1
+    SECOND_TRY = 2
+    """A first copy differed; this one was fetched because of that."""
+    DIFFERS = 3
+    """Fetched twice, and not what the database says."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the file server said of the content: two answers with different ones are never mixed."""
+
+    size: int
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class BlockFile:
+    """An open cache file. Its methods may wait for the disk; only :meth:`read` is meant for the event loop."""
+
+    def __init__(self, descriptor: int, path: pathlib.Path, fingerprint: Fingerprint, verdict: Verdict) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        self.fingerprint = fingerprint
+        self.verdict = verdict
+        self._data_offset = data_offset(fingerprint.size)
+        self._threads = 0
+        self._closing = False
+
+    async def in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run one of the methods below in a thread; the descriptor stays open until it has ended."""
+        self._threads += 1
+        try:
+            await trio.to_thread.run_sync(work, *arguments)
+        finally:
+            self._threads -= 1
+            if self._closing and not self._threads:
+                os.close(self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the data; shorter than asked only if somebody cut the file."""
+        return os.pread(self._descriptor, size, self._data_offset + offset)
+
+    def write(self, parts: Sequence[bytes], offset: int) -> None:
+        """Put the parts one after the other at this offset of the data; raises OSError as the disk does."""
+        position = self._data_offset + offset
+        for first in range(0, len(parts), PARTS_AT_ONCE):
+            batch = parts[first : first + PARTS_AT_ONCE]
+            length = sum(map(len, batch))
+            written = os.pwritev(self._descriptor, batch, position)
+            if written < length:
+                rest = memoryview(b"".join(batch))
+                while written < length:
+                    written += os.pwrite(self._descriptor, rest[written:], position + written)
+            position += length
+
+    def record(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Mark the blocks of these runs (first, after the last) as present, after their bytes are on disk."""
+        os.fdatasync(self._descriptor)
+        for first, last in runs:
+            os.pwrite(self._descriptor, b"\x01" * (last - first), PAGE + first)
+
+    def recorded(self, first: int, last: int) -> bytes:
+        """The map's bytes of these blocks as they are on disk now: another process may have fetched them."""
+        return os.pread(self._descriptor, last - first, PAGE + first)
+
+    def set_verdict(self, verdict: Verdict) -> None:
+        """Store what a check of the whole content found."""
+        os.pwrite(self._descriptor, bytes([verdict]), VERDICT_OFFSET)
+        self.verdict = verdict
+
+    def is_removed(self) -> bool:
+        """Whether somebody deleted the file: it can still be read, but nobody will find it again."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def touch(self) -> None:
+        """Note this moment as the last use (the modification time, which eviction goes by)."""
+        os.utime(self._descriptor)
+
+    def remove(self) -> None:
+        """Delete the file from the cache, unless another one has taken its place already."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
+                self.path.unlink()
+
+    def close(self) -> None:
+        """Give the descriptor and the lock back, as soon as no thread uses them."""
+        self._closing = True
+        if not self._threads:
+            os.close(self._descriptor)
+
+
+def data_offset(size: int) -> int:
+    """Where the data of a file of ``size`` bytes begins."""
+    return -(-(PAGE + block_count(size)) // PAGE) * PAGE
+
+
+def create(
+    path: pathlib.Path, identity: str, version: str, fingerprint: Fingerprint, verdict: Verdict
+) -> BlockFile | None:
+    """Make an empty cache file, or open the one that another process made at the same moment.
+
+    None where a file with other content holds the place and is in use. Raises OSError as the disk does.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fields = {"identity": identity, "version": version, **asdict(fingerprint)}
+    header = MAGIC + json.dumps(fields).encode()
+    if len(header) > VERDICT_OFFSET:
+        raise OSError(f"the header of {identity} is too long to be cached")
+    scratch = path.with_name(f"new-{secrets.token_hex(8)}")
+    descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(descriptor, header.ljust(VERDICT_OFFSET) + bytes([verdict]), 0)
+        os.ftruncate(descriptor, data_offset(fingerprint.size) + block_count(fingerprint.size) * BLOCK)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        os.link(scratch, path)
+    except FileExistsError:
+        os.close(descriptor)
+        found = open_existing(path, version)
+        if found is None or found.fingerprint == fingerprint:
+            return found
+        found.close()
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    finally:
+        scratch.unlink()
+    return BlockFile(descriptor, path, fingerprint, verdict)
+
+
+def open_existing(path: pathlib.Path, version: str) -> BlockFile | None:
+    """Open the cache file at ``path``; None where there is none of this version. A broken one is removed."""
+    ends = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            if time.monotonic() > ends:
+                return None
+            time.sleep(0.01)
+            continue
+        if os.fstat(descriptor).st_nlink == 0:
+            os.close(descriptor)
+            continue
+        header = _read_header(descriptor)
+        if header is not None and header[0] == version:
+            return BlockFile(descriptor, path, *header[1:])
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def share(path: pathlib.Path, version: str) -> float:
+    """How much of the file is on disk, 0 to 1, by a look at the map alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0.0
+    try:
+        header = _read_header(descriptor)
+        if header is None or header[0] != version:
+            return 0.0
+        count = block_count(header[1].size)
+        return os.pread(descriptor, count, PAGE).count(1) / count if count else 1.0
+    finally:
+        os.close(descriptor)
+
+
+def _read_header(descriptor: int) -> tuple[str, Fingerprint, Verdict] | None:
+    """Version, fingerprint and verdict, or None where this is no whole file of this format."""
+    page = os.pread(descriptor, PAGE, 0)
+    if len(page) < PAGE or not page.startswith(MAGIC):
+        return None
+    try:
+        fields = json.loads(page[len(MAGIC) : VERDICT_OFFSET])
+        fingerprint = Fingerprint(fields["size"], fields["etag"], fields["last_modified"])
+        verdict = Verdict(page[VERDICT_OFFSET])
+        version = fields["version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    expected = data_offset(fingerprint.size) + block_count(fingerprint.size) * BLOCK
+    if os.fstat(descriptor).st_size != expected:
+        return None
+    return version, fingerprint, verdict

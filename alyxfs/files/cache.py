@@ -1,0 +1,260 @@
+"""The cache of data files: who has which file open, how much memory and disk that may take."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from alyxfs import errors
+from alyxfs.files import answers, blockfile
+from alyxfs.files.cachedfile import CachedFile
+from alyxfs.files.localfile import open_local
+from alyxfs.files.sizes import KnownSizes
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import AsyncGenerator, Callable
+
+    from alyxfs.files.fetch import Fetch
+    from alyxfs.files.source import OpenFile, Source
+    from alyxfs.net import Network
+
+log = logging.getLogger(__name__)
+
+GIB = 1 << 30
+DEFAULT_LIMIT = 50 * GIB
+"""Bytes on disk."""
+MEMORY = 128 * 1024 * 1024
+"""Bytes: what all fetches together may hold before they wait for the disk."""
+LEFT_OVER_MEMORY = 32 * 1024 * 1024
+"""Bytes that could not be saved and are kept for readers that come back soon."""
+IDLE_FILES = 128
+"""Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
+RECORD_PAUSE = 1.0
+"""Seconds between two rounds that put blocks on disk and mark them: what a power cut may cost."""
+DISK_PAUSE = 30.0
+"""Seconds without caching after the disk refused a write."""
+
+
+class CachedHandle:
+    """One reader of a cached file."""
+
+    def __init__(self, cache: FileCache, file: CachedFile) -> None:
+        self._cache = cache
+        self._file = file
+        self._generation = file.generation
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        """Bytes; see OpenFile."""
+        return self._file.size or 0
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
+        try:
+            if self._generation != self._file.generation:
+                raise answers.changed(self._file.source.url or self._file.source.name)
+            return await self._file.read(offset, size)
+        except errors.FileChanged:
+            self._generation = self._file.generation
+            raise
+
+    async def close(self) -> None:
+        """See OpenFile."""
+        if not self._closed:
+            self._closed = True
+            self._cache.closed(self._file)
+        await trio.lowlevel.checkpoint()
+
+
+class FileCache:
+    """All data files of one drive. Make it with :func:`open_file_cache`.
+
+    State: ``_files`` holds every file that is open or idle, in the order of last use.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        nursery: trio.Nursery,
+        directory: pathlib.Path,
+        limit_bytes: int,
+        on_change: Callable[[str], None] | None,
+    ) -> None:
+        self.network = network
+        self.nursery = nursery
+        self._directory = directory
+        self._limit = limit_bytes
+        self._on_change = on_change
+        self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
+        self._left_over: list[tuple[CachedFile, Fetch]] = []
+        self._unrecorded: dict[int, CachedFile] = {}
+        self._room = trio.lowlevel.ParkingLot()
+        self._write_again_at = 0.0
+        self._sizes = KnownSizes(directory / "sizes")
+
+    async def open(self, source: Source) -> OpenFile:
+        """Open a data file. No request where the database knows the size.
+
+        Raises NotDownloadable where no server offers the bytes, and what a read raises where the size must be asked.
+        """
+        local = await open_local(source)
+        if local is not None:
+            return local
+        file = self._files.get((source.identity, source.version))
+        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
+            self._forget(file)
+            file = None
+        if file is None:
+            file = CachedFile(self, source, self.known_size(source))
+            self._files[source.identity, source.version] = file
+            file.handles += 1
+            await file.open_blocks()
+        else:
+            file.handles += 1
+        try:
+            if source.url is None and file.blocks is None:
+                raise errors.NotDownloadable(f"{source.name} is listed, but no server offers its bytes.")
+            if file.size is None:
+                await file.learn_size()
+        except BaseException:
+            self.closed(file)
+            raise
+        return CachedHandle(self, file)
+
+    def known_size(self, source: Source) -> int | None:
+        """Bytes: the true size once the file server told it, until then what the database says."""
+        return self._sizes.get(source.identity, source.version, source.size)
+
+    def cached_share(self, source: Source) -> float:
+        """How much of the file is in the cache, 0 to 1."""
+        file = self._files.get((source.identity, source.version))
+        if file is not None and file.written:
+            return 1 - file.absent / len(file.written)
+        return blockfile.share(self.path(source), source.version)
+
+    def remark(self, source: Source) -> str | None:
+        """What a person should know of the file's content."""
+        file = self._files.get((source.identity, source.version))
+        if file is None or file.blocks is None or file.blocks.verdict is not blockfile.Verdict.DIFFERS:
+            return None
+        return "The content differs from the hash in the database; it was fetched twice."
+
+    # What the files ask for (Household)
+
+    def path(self, source: Source) -> pathlib.Path:
+        """The cache file's place: named by a hash, so that no name of the server's can lead elsewhere."""
+        key = hashlib.blake2b(source.identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        return self._directory / "blocks-1" / key[:2] / key[2:]
+
+    def may_write(self) -> bool:
+        """Whether the disk takes more."""
+        return trio.current_time() >= self._write_again_at
+
+    def disk_refused(self, error: OSError) -> None:
+        """Serve without caching for a while."""
+        if self.may_write():
+            log.info("data files are not cached for %g s: %s", DISK_PAUSE, error)
+        self._write_again_at = trio.current_time() + DISK_PAUSE
+
+    def is_crowded(self) -> bool:
+        """Whether fetches should wait for the disk."""
+        return sum(item.held for file in self._files.values() for item in file.fetches) > MEMORY
+
+    async def room(self) -> None:
+        """Sleep until a save has ended."""
+        await self._room.park()
+
+    def room_made(self) -> None:
+        """A save has ended."""
+        self._room.unpark_all()
+
+    def to_record(self, file: CachedFile) -> None:
+        """The file has written blocks that its map does not mark yet."""
+        self._unrecorded[id(file)] = file
+
+    def left_over(self, file: CachedFile, left: Fetch) -> None:
+        """Keep bytes that could not be saved, as long as no newer ones need the memory."""
+        self._left_over.append((file, left))
+        while sum(item.held for _, item in self._left_over) > LEFT_OVER_MEMORY:
+            old_file, old = self._left_over.pop(0)
+            if old in old_file.fetches:
+                old_file.fetches.remove(old)
+
+    def learned(self, file: CachedFile) -> None:
+        """Remember the true size, and tell who shows it."""
+        source = file.source
+        if file.size is not None and file.size != self.known_size(source):
+            self._sizes.learn(source.identity, source.version, file.size)
+        if self._on_change is not None:
+            self._on_change(source.identity)
+
+    def completed(self, file: CachedFile) -> None:
+        """Every block is on disk."""
+
+    # Housekeeping
+
+    def closed(self, file: CachedFile) -> None:
+        """A reader has left."""
+        file.handles -= 1
+        if file.handles == 0:
+            for item in list(file.fetches):
+                file.abandon(item)
+            self._files.move_to_end((file.source.identity, file.source.version))
+        idle = [one for one in self._files.values() if one.is_idle and not one.unrecorded]
+        for one in idle[: max(0, len(idle) - IDLE_FILES)]:
+            self._forget(one)
+
+    def _forget(self, file: CachedFile) -> None:
+        self._left_over = [(one, item) for one, item in self._left_over if one is not file]
+        del self._files[file.source.identity, file.source.version]
+        file.close()
+
+    async def record_for_ever(self) -> None:
+        """Put blocks on disk and mark them, off every reader's way."""
+        while True:
+            await trio.sleep(RECORD_PAUSE)
+            await self.record()
+
+    async def record(self) -> None:
+        """Put on disk and mark what has been written."""
+        files, self._unrecorded = self._unrecorded, {}
+        for file in files.values():
+            await file.record()
+
+    def close(self) -> None:
+        """Close every cache file."""
+        for file in self._files.values():
+            file.close()
+
+
+@asynccontextmanager
+async def open_file_cache(
+    network: Network,
+    directory: pathlib.Path,
+    *,
+    limit_bytes: int = DEFAULT_LIMIT,
+    on_change: Callable[[str], None] | None = None,
+) -> AsyncGenerator[FileCache, None]:
+    """The cache in this directory, for as long as the block lasts.
+
+    ``on_change`` is called with a file's identity when its true size or a change of its content becomes known, so
+    that whoever caches attributes or pages can drop them; it must not wait.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at mount
+    async with trio.open_nursery() as nursery:
+        cache = FileCache(network, nursery, directory, limit_bytes, on_change)
+        nursery.start_soon(cache.record_for_ever)
+        try:
+            yield cache
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await cache.record()
+                cache.close()

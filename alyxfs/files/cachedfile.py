@@ -1,0 +1,481 @@
+"""One data file with all its readers: what is on disk, what is under way, and who waits for it.
+
+Everything here changes only between two awaits of the event loop's tasks. The threads write bytes and marks; they
+never touch this state.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from alyxfs import errors
+from alyxfs.files import answers, blockfile, fetch
+from alyxfs.files.blockfile import Fingerprint, Verdict
+from alyxfs.files.blocks import (
+    BLOCK,
+    Extent,
+    block_count,
+    is_present,
+    merged,
+    missing,
+    pieces,
+    present_until,
+    touched,
+    without,
+)
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterable, Iterator
+
+    from alyxfs.files.source import Source
+    from alyxfs.net import Network
+
+log = logging.getLogger(__name__)
+
+SMALL = 64 * 1024
+"""Bytes: files up to this size are fetched whole, as one request costs more than they."""
+MERGE_GAP = 2 * BLOCK
+"""Bytes that may lie between two missing extents for one request to fetch both."""
+DEMAND_PIECE = 2 * 1024 * 1024
+"""Bytes of a long read that one request fetches; its parts come over several connections."""
+SAVE_PIECE = 2 * 1024 * 1024
+"""Bytes that are written to disk at a time."""
+HELD_BY_ONE = 16 * 1024 * 1024
+"""Bytes that one fetch may hold in memory before it waits for the disk."""
+UNKNOWN_END = 1 << 62
+"""The end of a fetch whose file's size nobody knows yet."""
+
+
+class Household(Protocol):
+    """What a file needs of the cache it belongs to."""
+
+    network: Network
+    nursery: trio.Nursery
+
+    def path(self, source: Source) -> pathlib.Path:
+        """The cache file's place."""
+
+    def may_write(self) -> bool:
+        """Whether the disk takes more."""
+
+    def disk_refused(self, error: OSError) -> None:
+        """The disk is full or broken."""
+
+    def is_crowded(self) -> bool:
+        """Whether memory should take no more."""
+
+    async def room(self) -> None:
+        """Sleep until some memory was given back."""
+
+    def room_made(self) -> None:
+        """Some memory was given back, or will not be."""
+
+    def to_record(self, file: CachedFile) -> None:
+        """The file has blocks on disk that its map does not mark yet."""
+
+    def left_over(self, file: CachedFile, left: fetch.Fetch) -> None:
+        """A fetch that could not be saved: keep it while memory allows."""
+
+    def learned(self, file: CachedFile) -> None:
+        """The file server told the true size, or the content changed."""
+
+    def completed(self, file: CachedFile) -> None:
+        """Every block is on disk."""
+
+
+class CachedFile:
+    """See the module. Made by the cache, one for an identity and version."""
+
+    def __init__(self, household: Household, source: Source, size: int | None) -> None:
+        self.source = source
+        self.size = size
+        self.fingerprint: Fingerprint | None = None
+        self.generation = 0
+        """Grows when the content on the server changes: readers of the one before get an error once."""
+        self.blocks: blockfile.BlockFile | None = None
+        self.written = bytearray(block_count(size or 0))
+        """One byte a block: 1 where the block can be read from ``blocks`` (on disk, or on its way there)."""
+        self.fetches: list[fetch.Fetch] = []
+        """Under way, and those whose bytes are only in memory."""
+        self.unrecorded: list[tuple[int, int]] = []
+        """Runs of blocks that are written but not marked in the map on disk."""
+        self.handles = 0
+        self._household = household
+        self._making = trio.Lock()
+        self._place_taken = False
+        """A cache file of other content is in use by another process: this one goes without."""
+        self.next_verdict = Verdict.UNKNOWN
+        """What a new block file says of its content."""
+
+    # What is known without asking
+
+    @property
+    def absent(self) -> int:
+        """Blocks that are not on disk."""
+        return self.written.count(0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody reads, fetches or saves."""
+        return self.handles == 0 and not any(not item.done for item in self.fetches)
+
+    async def open_blocks(self) -> None:
+        """Take up what the cache directory holds of this file."""
+        try:
+            found = await trio.to_thread.run_sync(
+                blockfile.open_existing, self._household.path(self.source), self.source.version
+            )
+        except OSError as error:
+            self._household.disk_refused(error)
+            return
+        if found is not None:
+            self._adopt(found)
+
+    # Reading
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Bytes from disk, memory or the server; does not yield to other tasks where they are on disk."""
+        end = offset + size if self.size is None else min(offset + size, self.size)
+        if end <= offset:
+            return b""
+        if self.blocks is not None and is_present(self.written, offset, end):
+            found = self._from_disk(offset, end)
+            if found:
+                return found
+        limit = self._household.network.deadline
+        with trio.move_on_after(limit):
+            return await self._read_slowly(offset, end)
+        raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=self.source.url)
+
+    def want(self, extents: Iterable[Extent], *, background: bool) -> list[fetch.Fetch]:
+        """Start the fetches that are needed to have these extents; return the new ones."""
+        started = []
+        for extent in extents:
+            for hole in merged(self._holes(extent), MERGE_GAP):
+                for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
+                    item = fetch.Fetch(piece, background=background)
+                    self.fetches.append(item)
+                    self._household.nursery.start_soon(self._run, item)
+                    started.append(item)
+        return started
+
+    def abandon(self, item: fetch.Fetch) -> None:
+        """Stop a fetch that nobody waits for."""
+        if not item.done and item.readers == 0 and item in self.fetches:
+            self.fetches.remove(item)
+            item.scope.cancel()
+
+    async def learn_size(self) -> None:
+        """Ask the server for the beginning of the file, and with it for its size."""
+        with trio.move_on_after(self._household.network.deadline):
+            while self.size is None:
+                first = self.fetches or self.want([Extent(0, BLOCK)], background=False)
+                with self._reading(first):
+                    while self.size is None and not first[0].done:
+                        await first[0].news()
+                    _raise_failure(first[0])
+            return
+        raise errors.DeadlineExceeded(f"The size of {self.source.name} could not be learned in time.")
+
+    async def _read_slowly(self, offset: int, end: int) -> bytes:
+        generation = self.generation
+        parts: list[bytes] = []
+        position = offset
+        self.want([self._demand(offset, end)], background=False)
+        with self._reading([item for item in self.fetches if item.start < end and offset < item.end]):
+            while position < end:
+                part = await self._next_part(position, end)
+                if self.generation != generation:
+                    raise answers.changed(self.source.url or self.source.name)
+                if self.size is not None and end > self.size:
+                    end = max(position, self.size)
+                    part = part[: end - position]
+                parts.append(part)
+                position += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _next_part(self, position: int, end: int) -> bytes:
+        """Some of the bytes from ``position`` on; empty where one has to look again."""
+        if self.blocks is not None and (stop := present_until(self.written, position, end)) > position:
+            return self._from_disk(position, stop)
+        item = next((item for item in self.fetches if item.covers(position)), None)
+        if item is None:
+            self.want([self._demand(position, end)], background=False)
+            item = next((item for item in self.fetches if item.covers(position)), None)
+            if item is None:
+                return b""
+        with self._reading([item]):
+            while item.arrived <= position and not item.done:
+                await item.news()
+        if position < item.saved_to and self.blocks is not None:
+            return self._from_disk(position, min(end, item.saved_to))
+        if item.held_from <= position < item.arrived:
+            return item.take(position, end)
+        _raise_failure(item)
+        return b""
+
+    def _from_disk(self, start: int, end: int) -> bytes:
+        """Bytes that were written; empty where they are not there any more."""
+        try:
+            found = self.blocks.read(start, end - start) if self.blocks is not None else b""
+        except OSError as error:
+            log.info("reading the cache file of %s: %s", self.source.name, error)
+            found = b""
+        if len(found) == end - start:
+            return found
+        self._damaged()
+        return b""
+
+    @contextmanager
+    def _reading(self, items: list[fetch.Fetch]) -> Iterator[None]:
+        """Keep these fetches going; a reader that is called off stops what only it wanted."""
+        for item in items:
+            item.readers += 1
+        try:
+            yield
+        except BaseException:
+            for item in items:
+                item.readers -= 1
+                if not item.background:
+                    self.abandon(item)
+            raise
+        for item in items:
+            item.readers -= 1
+
+    def _demand(self, start: int, end: int) -> Extent:
+        if self.size is None:
+            return Extent(start // BLOCK * BLOCK, block_count(end) * BLOCK)
+        if self.size <= SMALL:
+            return Extent(0, self.size)
+        return touched(start, end, self.size)
+
+    def _holes(self, extent: Extent) -> list[Extent]:
+        """What of the extent is neither on disk nor under way."""
+        if self.blocks is None:
+            holes = [extent] if extent.length else []
+        else:
+            holes = missing(self.written, extent)
+            for hole in holes:
+                first, last = hole.start // BLOCK, block_count(hole.end)
+                self.written[first:last] = self.blocks.recorded(first, last).ljust(last - first, b"\0")
+            holes = missing(self.written, extent) if holes else holes
+        return without(holes, [Extent(max(item.start, item.held_from), item.end) for item in self.fetches])
+
+    # Fetching
+
+    def pinned(self) -> Fingerprint | None:
+        """The content that every answer must be of."""
+        return self.fingerprint
+
+    async def accept(self, item: fetch.Fetch, body: answers.Body) -> None:
+        """Pin the content at the first answer; fetch the whole file where the server knows no ranges."""
+        if body.fingerprint is not None:
+            self._pin(body.fingerprint)
+            await self._make_blocks()
+        if body.whole and item.arrived == item.start and body.end != item.end:
+            twin = next((one for one in self.fetches if one is not item and one.whole and one.covers(item.start)), None)
+            if twin is not None:
+                raise _Superseded
+            item.restart(body.end if body.end is not None else self.size or UNKNOWN_END)
+        if self.size is not None:
+            item.end = min(item.end, self.size)
+
+    async def make_room(self, item: fetch.Fetch) -> None:
+        """Save in the background as bytes come, and wait where the disk is slower than the network."""
+        if self.blocks is None or item.unsavable:
+            item.forget(HELD_BY_ONE)
+            return
+        if item.held >= SAVE_PIECE and not item.saving:
+            item.saving = True
+            self._household.nursery.start_soon(self._save, item)
+        while item.saving and (item.held > HELD_BY_ONE or self._household.is_crowded()):
+            await self._household.room()
+
+    async def _run(self, item: fetch.Fetch) -> None:
+        generation = self.generation
+        failure: errors.AlyxfsError | None = errors.ServerFault(f"The reading of {self.source.name} was given up.")
+        try:
+            with item.scope:
+                failure = await self._fetch(item, generation)
+        finally:
+            if not item.done:
+                item.finish(failure)
+            with trio.CancelScope(shield=True):
+                await self._settle(item)
+
+    async def _fetch(self, item: fetch.Fetch, generation: int) -> errors.AlyxfsError | None:
+        """Fetch, and say why if that failed."""
+        url = self.source.url
+        if url is None:
+            return errors.NotDownloadable(f"{self.source.name} is listed, but no server offers its bytes.")
+        try:
+            await fetch.run(self._household.network, url, item, self)
+        except _Superseded:
+            return None
+        except answers.SizeDiffers as differs:
+            if generation == self.generation:
+                self._resize(differs.size)
+            return None
+        except errors.FileChanged as error:
+            if generation == self.generation:
+                self._start_anew()
+            return error
+        except errors.AlyxfsError as error:
+            log.info("%s could not be fetched: %s", self.source.name, error)
+            return error
+        return None
+
+    async def _settle(self, item: fetch.Fetch) -> None:
+        """Save what the fetch brought, and let go of it."""
+        while item.saving:
+            await self._household.room()
+        if item in self.fetches and item.held and self.blocks is not None and not item.unsavable:
+            await self._save(item)
+        if item in self.fetches:
+            if item.held and item.error is None:
+                self._household.left_over(self, item)
+            else:
+                self.fetches.remove(item)
+
+    async def _save(self, item: fetch.Fetch) -> None:
+        """Write what the fetch holds at this moment to the block file."""
+        item.saving = True
+        blocks, before, parts = self.blocks, item.saved_to, item.unsaved()
+        try:
+            if blocks is None or not self._household.may_write():
+                item.unsavable = True
+                return
+            await blocks.in_thread(blocks.write, parts, before)
+            if blocks is self.blocks:
+                item.saved(len(parts))
+                self._mark(item, before)
+        except OSError as error:
+            item.unsavable = True
+            self._household.disk_refused(error)
+        finally:
+            item.saving = False
+            self._household.room_made()
+
+    def _mark(self, item: fetch.Fetch, before: int) -> None:
+        """The fetch is in the block file up to ``saved_to``: mark the blocks that are whole by that."""
+        first = max(block_count(item.start), before // BLOCK)
+        last = block_count(item.saved_to) if item.saved_to == self.size else item.saved_to // BLOCK
+        if last <= first:
+            return
+        self.written[first:last] = b"\x01" * (last - first)
+        self.unrecorded.append((first, last))
+        self._household.to_record(self)
+
+    async def record(self) -> None:
+        """Mark in the map on disk what has been written since the last time."""
+        runs, self.unrecorded = self.unrecorded, []
+        blocks = self.blocks
+        if not runs or blocks is None:
+            return
+        try:
+            await blocks.in_thread(blocks.record, runs)
+        except OSError as error:
+            self._household.disk_refused(error)
+            return
+        if blocks is self.blocks and not self.absent:
+            self._household.completed(self)
+
+    # Content
+
+    def _pin(self, found: Fingerprint) -> None:
+        if self.fingerprint is None:
+            self.fingerprint = found
+            self._resize(found.size)
+        elif not answers.is_same(found, self.fingerprint):
+            raise answers.changed(self.source.url or self.source.name)
+
+    async def _make_blocks(self) -> None:
+        async with self._making:
+            fingerprint = self.fingerprint
+            if self.blocks is not None or self._place_taken or fingerprint is None or not self._household.may_write():
+                return
+            try:
+                made = await trio.to_thread.run_sync(
+                    blockfile.create,
+                    self._household.path(self.source),
+                    self.source.identity,
+                    self.source.version,
+                    fingerprint,
+                    self.next_verdict,
+                )
+            except OSError as error:
+                self._household.disk_refused(error)
+                return
+            if made is None:
+                self._place_taken = True
+            elif fingerprint is self.fingerprint:
+                self._adopt(made)
+            else:
+                made.close()
+
+    def _adopt(self, found: blockfile.BlockFile) -> None:
+        self.blocks = found
+        self.fingerprint = found.fingerprint
+        self._resize(found.fingerprint.size)
+        count = len(self.written)
+        self.written[:] = found.recorded(0, count).ljust(count, b"\0")
+
+    def _resize(self, size: int) -> None:
+        if size == self.size:
+            return
+        self.size = size
+        self.written = bytearray(block_count(size))
+        for item in self.fetches:
+            if item.arrived <= size:
+                item.end = min(item.end, size)
+        self._household.learned(self)
+
+    def _start_anew(self) -> None:
+        """The content on the server is another one: forget all there is of the old one."""
+        self.generation += 1
+        self._drop_blocks()
+        self.fingerprint = None
+        self._place_taken = False
+        for item in self.fetches:
+            if not item.done:
+                item.finish(answers.changed(self.source.url or self.source.name))
+                item.scope.cancel()
+        self.fetches.clear()
+        self._household.learned(self)
+
+    def _damaged(self) -> None:
+        """Somebody cut the cache file, or the disk cannot read it: what it held is fetched again."""
+        log.info("the cache file of %s is damaged and is made anew", self.source.name)
+        self._drop_blocks()
+        for item in self.fetches:
+            item.saved_to = item.start
+            item.unsavable = True
+
+    def _drop_blocks(self) -> None:
+        if self.blocks is not None:
+            self.blocks.remove()
+            self.blocks.close()
+        self.blocks = None
+        self.unrecorded.clear()
+        self.written = bytearray(block_count(self.size or 0))
+
+    def close(self) -> None:
+        """Let go of the cache file."""
+        if self.blocks is not None:
+            self.blocks.close()
+        self.blocks = None
+
+
+class _Superseded(Exception):
+    """Another fetch brings the whole file already."""
+
+
+def _raise_failure(item: fetch.Fetch) -> Any:
+    """Each reader gets an exception of its own: a shared one would collect all their tracebacks."""
+    if item.error is not None:
+        raise type(item.error)(str(item.error), status=item.error.status, url=item.error.url) from item.error

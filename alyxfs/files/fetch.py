@@ -1,0 +1,257 @@
+"""One extent of a file on its way from the server: requested, resumed at the byte reached, held until it is on disk."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import math
+import random
+import zlib
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+import trio
+
+from alyxfs import errors
+from alyxfs.files import answers
+from alyxfs.files.blockfile import Fingerprint
+from alyxfs.net import retry_after
+
+if TYPE_CHECKING:
+    from alyxfs.files.blocks import Extent
+    from alyxfs.net import Network, StreamedAnswer
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+"""Requests in a row without a single new byte, after which the fetch gives up."""
+FIRST_PAUSE = 0.1
+"""Seconds before the second try; each further pause is twice as long, with jitter."""
+PATIENCE = 0.75
+"""Share of the deadline after which a fetch without progress gives up, so that its readers hear the reason."""
+STALL = 0.25
+"""Share of the deadline that may pass without a byte before the connection is given up and the fetch resumed."""
+RETRIED_STATUSES = frozenset({None, 200, 206, 500, 502, 503, 504})
+"""Statuses of a ServerFault that may be gone the next time; None: the connection broke."""
+
+
+class Fetch:
+    """The bytes ``start`` to ``end`` of a file, from the moment they are asked for.
+
+    State, all of it changed only between two awaits of the one task that runs the fetch (``append``, ``finish``), of
+    the one that saves (``saved``, ``forget``) and of readers (``readers``):
+
+    - bytes from ``held_from`` to ``arrived`` are in memory, those from ``start`` to ``saved_to`` in the block file;
+    - ``error`` is set once, when the fetch has failed for good.
+    """
+
+    def __init__(self, extent: Extent, *, background: bool) -> None:
+        self.start, self.end = extent
+        self.arrived = self.start
+        self.saved_to = self.start
+        self.held_from = self.start
+        self.readers = 0
+        """Readers that wait for bytes of this fetch."""
+        self.background = background
+        """Goes on without readers: read-ahead, and files that come whole."""
+        self.error: errors.AlyxfsError | None = None
+        self.done = False
+        self.saving = False
+        """A thread is writing the first parts to the block file."""
+        self.unsavable = False
+        """The disk refused a part: what follows stays in memory."""
+        self.whole = False
+        """The server sends the file from its beginning, as it knows no ranges."""
+        self.scope = trio.CancelScope()
+        self._parts: list[bytes] = []
+        self._offsets: list[int] = []
+        self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory."""
+        return self.arrived - self.held_from
+
+    def covers(self, position: int) -> bool:
+        """Whether the byte is in memory or will come (or is in the block file through this fetch)."""
+        if self.error is not None or not self.start <= position < self.end:
+            return False
+        return position >= self.held_from or position < self.saved_to
+
+    def restart(self, end: int) -> None:
+        """Begin at the beginning of the file, before the first byte came: the server sends it whole."""
+        self.start = self.arrived = self.saved_to = self.held_from = 0
+        self.end = end
+        self.whole = self.background = True
+
+    def append(self, part: bytes) -> None:
+        """Take the next bytes and wake who waits for them."""
+        self._parts.append(part)
+        self._offsets.append(self.arrived)
+        self.arrived += len(part)
+        self._news.unpark_all()
+
+    def take(self, position: int, end: int) -> bytes:
+        """The bytes in memory from ``position`` on, at most to ``end``; ``position`` must be held and have arrived."""
+        index = bisect.bisect_right(self._offsets, position) - 1
+        found = []
+        while position < end and index < len(self._parts):
+            begin = self._offsets[index]
+            part = self._parts[index][position - begin : end - begin]
+            found.append(part)
+            position += len(part)
+            index += 1
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def unsaved(self) -> list[bytes]:
+        """The parts that are not in the block file yet; the first begins at ``saved_to``."""
+        return list(self._parts)
+
+    def saved(self, count: int) -> None:
+        """The first ``count`` parts are in the block file: memory lets them go."""
+        self._drop(count)
+        self.saved_to = self.held_from
+
+    def forget(self, bytes_kept: int) -> None:
+        """Let the oldest parts go that were never saved, all but the last ``bytes_kept`` bytes."""
+        count = 0
+        while count < len(self._parts) and self.arrived - self._offsets[count] > bytes_kept:
+            count += 1
+        self._drop(count)
+
+    def finish(self, error: errors.AlyxfsError | None = None) -> None:
+        """No byte will follow; with an error, what is missing will not come."""
+        self.error = error
+        self.done = True
+        self._news.unpark_all()
+
+    async def news(self) -> None:
+        """Sleep until bytes arrive, are saved, or the fetch ends."""
+        await self._news.park()
+
+    def _drop(self, count: int) -> None:
+        del self._parts[:count], self._offsets[:count]
+        self.held_from = self._offsets[0] if self._offsets else self.arrived
+
+
+class Demands(Protocol):
+    """What the owner of a fetch wants to be asked."""
+
+    def pinned(self) -> Fingerprint | None:
+        """The content that every answer must be of."""
+
+    async def accept(self, fetch: Fetch, body: answers.Body) -> None:
+        """Hear of a usable answer before its bytes come; may change ``fetch.end``, or restart the fetch."""
+
+    async def make_room(self, fetch: Fetch) -> None:
+        """Wait until memory takes more bytes."""
+
+
+async def run(network: Network, url: str, fetch: Fetch, owner: Demands) -> None:  # noqa: C901 - one branch a kind of failure
+    """Fetch until ``fetch.arrived`` is ``fetch.end``, with as many requests as it takes.
+
+    Raises the domain error that says why the bytes cannot be had: at once where trying again is of no use, else after
+    TRIES requests, or too long a time, without a new byte.
+    """
+    patience = network.deadline * PATIENCE
+    tries = 0
+    whole = False
+    progress = trio.current_time()
+    while True:
+        position = fetch.arrived
+        pause = FIRST_PAUSE * 2**tries * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+        last: errors.AlyxfsError
+        try:
+            await _attempt(network, url, fetch, owner, whole=whole)
+            if fetch.arrived >= fetch.end:
+                return
+            last = errors.ServerFault(f"{url} sent fewer bytes than it announced.", url=url)
+        except answers.Encoded as error:
+            whole, last = True, error
+        except _Pause as asked:
+            pause, last = asked.seconds, asked.reason
+        except errors.ServerFault as error:
+            if error.status not in RETRIED_STATUSES:
+                raise
+            last = error
+        except errors.Unreachable as error:
+            if network.is_down(url):
+                raise
+            last = error
+        if fetch.arrived != position:
+            tries, progress = 0, trio.current_time()
+        tries += 1
+        if tries >= TRIES or trio.current_time() + pause > progress + patience:
+            raise last
+        log.info("%s: asking again from byte %d on in %.1f s after: %s", url, fetch.arrived, pause, last)
+        await trio.sleep(pause)
+
+
+class _Pause(Exception):
+    """The server said how long to wait."""
+
+    def __init__(self, seconds: float, reason: errors.AlyxfsError) -> None:
+        super().__init__(str(reason))
+        self.seconds = seconds
+        self.reason = reason
+
+
+async def _attempt(network: Network, url: str, fetch: Fetch, owner: Demands, *, whole: bool) -> None:
+    """One request: append what it brings to the fetch."""
+    pinned = owner.pinned()
+    headers = answers.range_headers(fetch.arrived, fetch.end, pinned)
+    if whole:
+        headers = {"Accept-Encoding": "identity, gzip"}
+    stall = network.deadline * STALL
+    async with network.stream(quoted(url), headers=headers, deadline=math.inf, stall=stall) as answer:
+        try:
+            body = answers.judge(answer.status, answer.headers, url, fetch.arrived, pinned)
+        except (errors.Throttled, errors.ServerFault) as error:
+            if "retry-after" in answer.headers or isinstance(error, errors.Throttled):
+                raise _Pause(retry_after(answer.headers), error) from error
+            raise
+        await owner.accept(fetch, body)
+        await _receive(answer, body, fetch, owner)
+
+
+async def _receive(answer: StreamedAnswer, body: answers.Body, fetch: Fetch, owner: Demands) -> None:
+    inflater = zlib.decompressobj(wbits=31) if body.gzipped else None
+    position = body.start
+    async for chunk in answer.chunks:
+        part = chunk
+        if inflater is not None:
+            part = _inflated(inflater, chunk, answer.url)
+        first = max(fetch.arrived - position, 0)
+        last = fetch.end - position
+        position += len(part)
+        if first < len(part) and first < last:
+            fetch.append(part[first:last] if first or last < len(part) else part)
+            await owner.make_room(fetch)
+        if body.end is not None and fetch.arrived >= fetch.end and position < body.end:
+            return  # a whole file where a part was asked: the rest is of no use here
+    if body.end is None and (position > fetch.end or _surely_ended(answer, inflater)):
+        # Only now is the size known, and with it what the answer was of.
+        fetch.end = min(fetch.end, position)
+        size = Fingerprint(position, answer.headers.get("etag"), answer.headers.get("last-modified"))
+        await owner.accept(fetch, answers.Body(0, position, size, whole=True))
+
+
+def _inflated(inflater: zlib._Decompress, chunk: bytes, url: str) -> bytes:
+    try:
+        return inflater.decompress(chunk)
+    except zlib.error as error:
+        raise errors.ServerFault(f"{url} sent what is not gzip, though it says so.", status=200, url=url) from error
+
+
+def _surely_ended(answer: StreamedAnswer, inflater: zlib._Decompress | None) -> bool:
+    """Whether the end of a body without announced length is its end, not a connection that broke."""
+    if inflater is not None:
+        return inflater.eof
+    return "chunked" in answer.headers.get("transfer-encoding", "").lower()
+
+
+def quoted(url: str) -> str:
+    """The address with ``#`` and other characters of file names quoted; what is quoted already stays."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + separator + host + slash + quote(path, safe="/%:@!$&'()*+,;=~?")
