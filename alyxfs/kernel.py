@@ -8,7 +8,6 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import pyfuse3
@@ -18,9 +17,10 @@ from alyxfs import errors
 from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
+    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, RequestContext
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Inodes:
 
 
 def _handled(
-    operation: Callable[Parameters, Awaitable[Result]],
-) -> Callable[Parameters, Awaitable[Result]]:
+    operation: Callable[Parameters, Coroutine[Any, Any, Result]],
+) -> Callable[Parameters, Coroutine[Any, Any, Result]]:
     """Bound an operation by the deadline and turn its errors into errno."""
 
     @functools.wraps(operation)
@@ -163,7 +163,12 @@ class Kernel(pyfuse3.Operations):
         self._drive.note_error(operation, path or "/", str(error))
 
     @_handled
-    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+    async def lookup(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        ctx: RequestContext,  # noqa: ARG002
+    ) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         directory = self._directory(parent_inode)
         try:
@@ -172,7 +177,7 @@ class Kernel(pyfuse3.Operations):
             raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error
         node = await directory.lookup(text)
         number = self._inodes.number(node)
-        entry = self._entry(number, node.attributes(), ctx_owner=True)
+        entry = self._entry(number, node.attributes())
         self._inodes.remember(number, node)
         return entry
 
@@ -195,7 +200,7 @@ class Kernel(pyfuse3.Operations):
         node = self._inodes.node(inode)
         if not isinstance(node, Link):
             raise pyfuse3.FUSEError(errno.EINVAL)
-        return cast("FileNameT", node.target.encode("utf-8", "surrogatepass"))
+        return node.target.encode("utf-8", "surrogatepass")
 
     @_handled
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:  # noqa: ARG002
@@ -203,7 +208,7 @@ class Kernel(pyfuse3.Operations):
         entries = await self._directory(inode).entries()
         handle = self._new_handle()
         self._open_directories[handle] = entries
-        return cast("FileHandleT", handle)
+        return handle
 
     @_handled
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -217,7 +222,7 @@ class Kernel(pyfuse3.Operations):
             name, node = found
             number = self._inodes.number(node)
             entry = self._entry(number, node.attributes())
-            if not pyfuse3.readdir_reply(token, cast("FileNameT", name.encode()), entry, position + 1):
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 1):
                 return
             self._inodes.remember(number, node)
             position += 1
@@ -240,7 +245,7 @@ class Kernel(pyfuse3.Operations):
         same = self._versions.get(inode) == reader.content_version
         self._versions[inode] = reader.content_version
         self._errors.pop(inode, None)
-        return pyfuse3.FileInfo(fh=cast("FileHandleT", handle), keep_cache=same)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=same)
 
     @_handled
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -281,7 +286,7 @@ class Kernel(pyfuse3.Operations):
     @_handled
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:  # noqa: ARG002
         """The names of the extended attributes."""
-        return [cast("FileNameT", name.encode()) for name in await self._extended_attributes(inode)]
+        return [name.encode() for name in await self._extended_attributes(inode)]
 
     async def _extended_attributes(self, number: int) -> dict[str, str]:
         values = {XATTR_PREFIX + name: value for name, value in await self._named_attributes(number)}
@@ -303,10 +308,10 @@ class Kernel(pyfuse3.Operations):
         self._next_handle += 1
         return handle
 
-    def _entry(self, number: int, attributes: Attributes, *, ctx_owner: bool = False) -> pyfuse3.EntryAttributes:  # noqa: ARG002
+    def _entry(self, number: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = cast("Any", number)
-        entry.st_mode = cast("ModeT", _MODES[attributes.kind])
+        entry.st_mode = _MODES[attributes.kind]
         entry.st_nlink = 1  # a directory of one link tells find not to reckon with its subdirectories
         entry.st_uid = _OWNER
         entry.st_gid = _GROUP

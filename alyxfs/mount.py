@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import trio
 
 from alyxfs import errors, kernel
+from alyxfs.alyx.accounts import find_account
 from alyxfs.alyx.api import Api
 from alyxfs.alyx.library import open_library
-from alyxfs.alyx.login import find_account
 from alyxfs.files import open_file_cache
 from alyxfs.net import Network, Politeness, open_network
 from alyxfs.store import open_store
@@ -105,9 +105,7 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         library = await stack.enter_async_context(open_library(api, store, time_to_live=settings.time_to_live))
         schema = await library.schema()
         files = await stack.enter_async_context(
-            open_file_cache(
-                network, settings.cache_directory / "files", limit_bytes=int(settings.cache_limit * GIB)
-            )
+            open_file_cache(network, settings.cache_directory / "files", limit_bytes=int(settings.cache_limit * GIB))
         )
         _trust_file_server(network, settings)
         one_directory = Path(settings.one_directory).expanduser() if settings.one_directory else None

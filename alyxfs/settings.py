@@ -1,4 +1,4 @@
-"""The table of options: it gives the flags of ``alyxfs mount``, the keys of the settings file and their documentation."""
+"""The table of options: the flags of ``alyxfs mount``, the keys of the settings file and their documentation."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PUBLIC_ALYX = "https://openalyx.internationalbrainlab.org"
 """Open Alyx, the public database of the International Brain Laboratory."""
+USER_CACHE = Path(platformdirs.user_cache_dir("alyxfs"))
 
 
 def _option(default: Any, help_text: str, unit: str = "") -> Any:
@@ -38,16 +39,16 @@ class Settings:
         520.0, "Requests that the server is asked at most; Alyx throttles at 550 a minute.", "requests"
     )
     file_connections: int = _option(16, "Connections to a file server at a time.", "connections")
-    cache_directory: Path = _option(
-        Path(platformdirs.user_cache_dir("alyxfs")), "Where data files and what is known of servers are kept."
-    )
+    cache_directory: Path = _option(USER_CACHE, "Where data files and what is known of servers are kept.")
     cache_limit: float = _option(50.0, "Disk space that data files may take; 5 % of the disk always stay free.", "GiB")
     one_directory: str = _option(
         "", "Directory into which ONE downloaded: files found there are not downloaded again. Empty: none."
     )
     file_server: str = _option("", "Address of the file server that the next two are for; no other host gets them.")
     file_user: str = _option("", "User for that file server (Basic authentication).")
-    file_password: str = _option("", "Its password; better in ALYXFS_FILE_PASSWORD or the settings file than in a flag.")
+    file_password: str = _option(
+        "", "Its password; better in ALYXFS_FILE_PASSWORD or the settings file than in a flag."
+    )
     allow_other: bool = _option(
         False, "Let other users of this machine read the drive (user_allow_other in /etc/fuse.conf is needed)."
     )

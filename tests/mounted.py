@@ -85,9 +85,9 @@ def mounted(
     """Mount a server in front in a process of its own; afterwards the log must hold no unexpected warning."""
     home.mkdir(exist_ok=True)
     path = directory or home / "drive"
-    credentials = {} if {"ALYXFS_TOKEN", "ALYXFS_USER"} & extra.keys() else {
-        "ALYXFS_USER": "demo", "ALYXFS_PASSWORD": "demo"
-    }
+    credentials = (
+        {} if {"ALYXFS_TOKEN", "ALYXFS_USER"} & extra.keys() else {"ALYXFS_USER": "demo", "ALYXFS_PASSWORD": "demo"}
+    )
     command = [sys.executable, "-m", "alyxfs", "mount", "-f", *options, server, str(path)]
     process = subprocess.Popen(
         command,

@@ -7,7 +7,8 @@ import trio
 
 from alyxfs import mount as mounting
 from alyxfs import settings
-from alyxfs.alyx.login import log_in, save_token
+from alyxfs.alyx.accounts import save_token
+from alyxfs.alyx.login import log_in
 from alyxfs.net import open_network
 
 

@@ -35,7 +35,9 @@ def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         if kind is bool:
             command = click.option(flag, option.name, is_flag=True, default=None, help=text)(command)
         else:
-            command = click.option(flag, option.name, type=str if kind is Path else kind, default=None, help=text)(command)
+            command = click.option(flag, option.name, type=str if kind is Path else kind, default=None, help=text)(
+                command
+            )
     return command
 
 

@@ -49,9 +49,7 @@ class FixedDirectory(Directory):
 
     __slots__ = ("_children", "_identity", "_modified", "_unlisted")
 
-    def __init__(
-        self, identity: str, children: Mapping[str, Node], unlisted: Mapping[str, Node] | None = None
-    ) -> None:
+    def __init__(self, identity: str, children: Mapping[str, Node], unlisted: Mapping[str, Node] | None = None) -> None:
         self._identity = identity
         self._children = children
         self._unlisted = unlisted or {}

@@ -122,9 +122,7 @@ class _SubjectDirectory(_DataDirectory):
 
     __slots__ = ("_catalogue", "_files", "_places")
 
-    def __init__(
-        self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
         super().__init__(identity, max(place.start for place in places))
         self._catalogue = catalogue
         self._files = files
@@ -145,9 +143,7 @@ class _DateDirectory(_DataDirectory):
 
     __slots__ = ("_catalogue", "_files", "_places")
 
-    def __init__(
-        self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
         super().__init__(identity, max(place.start for place in places))
         self._catalogue = catalogue
         self._files = files
@@ -207,6 +203,7 @@ class _FolderDirectory(_DataDirectory):
         return _folder_children(self._session, self._folders, files, self._session._make_file)  # noqa: SLF001
 
     async def extended_attributes(self) -> dict[str, str]:
+        """The session's."""
         return await self._session.extended_attributes()
 
 
@@ -222,7 +219,9 @@ def _folder_children(
     here = [file for file in files if file.folders == folders]
     children: dict[str, Node] = {
         names.encode(folder): _FolderDirectory(session, f"{identity}/{names.encode(folder)}", (*folders, folder))
-        for folder in {file.folders[depth] for file in files if file.folders[:depth] == folders and len(file.folders) > depth}
+        for folder in {
+            file.folders[depth] for file in files if file.folders[:depth] == folders and len(file.folders) > depth
+        }
     }
     for file in here:
         name = names.encode(file.name)

@@ -7,15 +7,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from alyxfs import __version__
+from alyxfs import __version__, documents
 from alyxfs.tree.control import NAME as CONTROL
-from alyxfs.tree.control import FixedDirectory, control_directory
+from alyxfs.tree.control import FixedDirectory, TextFile, control_directory
 from alyxfs.tree.data import DataDirectory
+from alyxfs.tree.describe import help_document, schema_document
 from alyxfs.tree.endpoint import EndpointDirectory
+from alyxfs.tree.links import Links
 
 if TYPE_CHECKING:
     from alyxfs.alyx.library import Library
-    from alyxfs.alyx.schema import Schema
+    from alyxfs.alyx.schema import Endpoint, Schema
     from alyxfs.files import FileCache
     from alyxfs.tree.catalogue import Catalogue
     from alyxfs.tree.node import Node
@@ -32,8 +34,9 @@ class Drive:
         self.files = files
         self._errors: deque[str] = deque(maxlen=REMEMBERED_ERRORS)
         self._mounted_at = time.time()
+        links = Links(catalogue)
         children: dict[str, Node] = {
-            name: EndpointDirectory(library, endpoint)
+            name: EndpointDirectory(library, endpoint, link=links.find, hidden=_descriptions(endpoint))
             for name, endpoint in sorted(schema.endpoints.items())
             if endpoint.listed or endpoint.detailed
         }
@@ -60,3 +63,11 @@ class Drive:
             "errors": len(self._errors),
             **self.library.status(),
         }
+
+
+def _descriptions(endpoint: Endpoint) -> dict[str, Node]:
+    """The hidden files of an endpoint's directory."""
+    return {
+        ".schema.json": TextFile(f"schema/{endpoint.name}", lambda: documents.render(schema_document(endpoint))),
+        ".help.md": TextFile(f"help/{endpoint.name}", lambda: help_document(endpoint).encode()),
+    }

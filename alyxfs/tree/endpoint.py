@@ -21,6 +21,11 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,1
 """UUIDs in the server's form, and the integers of brain-regions (left hemisphere: negative)."""
 _DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")
 
+SERVER_ERROR = 500
+"""Alyx answers so to a bad date, a bad qc and any bad ``django=`` (measured on 3.6.1): with a query it means EINVAL."""
+BOOLEANS = frozenset({"true", "false"})
+"""The server ignores any other value and gives everything (measured on 3.6.1)."""
+
 Query = tuple[tuple[str, str], ...]
 """Filters and their values, in the order of the directories."""
 
@@ -104,7 +109,12 @@ class EndpointDirectory(Directory):
         if not self.endpoint.listed:
             return FixedEntries(())
         named = self._current()
-        await named.name_at(0)
+        try:
+            await named.name_at(0)
+        except errors.ServerFault as error:
+            if self.query and error.status == SERVER_ERROR:
+                raise errors.Invalid(f"The server cannot answer this query: {error}", status=error.status) from error
+            raise
         return _ListingEntries(self, named)
 
     async def lookup(self, name: str) -> Node:
@@ -144,7 +154,10 @@ class EndpointDirectory(Directory):
         if filter_name not in self.endpoint.filters:
             known = ", ".join(sorted(self.endpoint.filters)) or "none"
             raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
-        query = (*self.query, (filter_name, unquote(value)))
+        value = unquote(value)
+        if self.endpoint.filters[filter_name].kind == "boolean" and value.lower() not in BOOLEANS:
+            raise errors.Invalid(f"The filter {filter_name} takes true or false, not {value!r}.")
+        query = (*self.query, (filter_name, value))
         return EndpointDirectory(self._library, self.endpoint, query, link=self._link, hidden=self._hidden)
 
     async def _unlisted(self, name: str) -> RecordFile:
