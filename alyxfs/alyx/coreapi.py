@@ -1,0 +1,90 @@
+"""Endpoints out of a Core API document, as older servers give it at /docs.
+
+The document is a tree: endpoint → action → link, a link being ``{url, action, description, fields}`` with the
+method in ``action`` and each field's place (path, query, form) in ``location``. It says nothing of answers, so the
+fields are those that can be written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alyxfs.alyx.endpoints import NO_DETAIL, NOT_RESOURCES, PAGE_PARAMETERS, Endpoint, Field, Filter
+from alyxfs.alyx.openapi import filter_descriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def endpoints(document: Mapping[str, Any]) -> dict[str, Endpoint]:
+    """The resources of the document, in its own order."""
+    found = {}
+    for name, actions in document.items():
+        if name.startswith("_") or name in NOT_RESOURCES or not isinstance(actions, dict):
+            continue
+        links = [link for link in actions.values() if isinstance(link, dict) and link.get("_type") == "link"]
+        if links:
+            found[name] = _endpoint(name, links)
+    return found
+
+
+def _endpoint(name: str, links: Sequence[Mapping[str, Any]]) -> Endpoint:
+    on_list = {link["action"].upper(): link for link in links if "{" not in link["url"]}
+    on_detail = {link["action"].upper(): link for link in links if "{" in link["url"]}
+    listed = _is_paged(on_list.get("GET", {}))
+    detailed = "GET" in on_detail and not _is_paged(on_detail["GET"]) and name not in NO_DETAIL
+    lookup = next((field["name"] for field in _fields_at(on_detail.get("GET", {}), "path")), None)
+    first = next(iter([*on_list.values(), *on_detail.values()]))
+    return Endpoint(
+        name=name,
+        lookup=lookup if detailed else None,
+        listed=listed,
+        detailed=detailed,
+        list_methods=frozenset(on_list),
+        detail_methods=frozenset(on_detail) if detailed else frozenset(),
+        filters=_filters(on_list.get("GET", {})) if listed else {},
+        fields=_fields(on_list.get("POST", {}), on_detail.get("PUT", {}), on_detail.get("PATCH", {})),
+        description=(on_list.get("GET") or first).get("description", "").strip(),
+        action=not listed and not detailed and "POST" in on_list,
+    )
+
+
+def _is_paged(link: Mapping[str, Any]) -> bool:
+    return any(field["name"] in PAGE_PARAMETERS for field in _fields_at(link, "query"))
+
+
+def _filters(link: Mapping[str, Any]) -> dict[str, Filter]:
+    described = filter_descriptions(link.get("description", ""))
+    filters = {}
+    for field in _fields_at(link, "query"):
+        name = field["name"]
+        if name not in PAGE_PARAMETERS:
+            schema = field.get("schema", {})
+            words = schema.get("description") or described.get(name, "")
+            filters[name] = Filter(name, words, schema.get("_type", "string"))
+    return filters
+
+
+def _fields(*links: Mapping[str, Any]) -> dict[str, Field]:
+    """Fields of the bodies of these links; the first link that is there says which are required."""
+    fields: dict[str, Field] = {}
+    for number, link in enumerate(link for link in links if link):
+        for field in _fields_at(link, "form"):
+            schema = field.get("schema", {})
+            fields.setdefault(
+                field["name"],
+                Field(
+                    name=field["name"],
+                    kind=schema.get("_type", "any"),
+                    required=number == 0 and bool(field.get("required", False)),
+                    read_only=False,
+                    choices=tuple(schema["enum"]) if schema.get("enum") else None,
+                    nullable=True,
+                    description=schema.get("description", ""),
+                ),
+            )
+    return fields
+
+
+def _fields_at(link: Mapping[str, Any], location: str) -> list[Mapping[str, Any]]:
+    return [field for field in link.get("fields", ()) if field.get("location") == location]

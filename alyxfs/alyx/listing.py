@@ -1,0 +1,100 @@
+"""One walk of one list, shared by all its readers: rows grow as readers want them, and one page ahead of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alyxfs.alyx.api import Filters
+    from alyxfs.errors import AlyxfsError
+
+
+@dataclass(slots=True)
+class Row:
+    """What a listing remembers of a record; its content is in the store."""
+
+    key: str
+    """The value of the look-up; for endpoints without one, a name made unique in the listing."""
+    identity: str
+    """Unique in the endpoint: the row's id, or what stands in its address."""
+    modified: float | None
+    """Unix seconds: the server's field, or where the row is the record the first sight of this content."""
+    size: int | None
+    """Exact size of the record file in bytes where the row is the record, else None."""
+    kept: tuple[object, ...]
+    """For sessions (lab, subject, start_time, number), else empty."""
+
+
+class Listing:
+    """The rows of a list, as far as they are known.
+
+    ``rows`` only grows, and with ``complete``, ``failure``, ``stale`` and ``fetched_at`` changes only in
+    :meth:`extend` and :meth:`end`, which never await and wake the readers.
+    """
+
+    def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
+        self.endpoint = endpoint
+        self.filters = filters
+        self.rows: list[Row] = []
+        self.complete = False
+        self.failure: AlyxfsError | None = None
+        self.stale = False
+        self.fetched_at = 0.0
+        """Unix seconds of the newest page; 0 before the first."""
+        self.remarks: list[str] = []
+        """Sentences on what the server could not give."""
+        self._want_more = want_more
+        self._wanted = -1
+        self._newest_page = 0
+        self._changed = trio.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more rows will come."""
+        return self.complete or self.failure is not None
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a reader has come to the newest page, so that the next one should be fetched."""
+        return not self.ended and self._wanted >= self._newest_page
+
+    async def has(self, index: int) -> bool:
+        """Wait until ``rows[index]`` is there, or return False once the walk ended; raises the walk's failure."""
+        while index >= len(self.rows):
+            if self.failure is not None:
+                raise type(self.failure)(str(self.failure), status=self.failure.status, url=self.failure.url)
+            if self.complete:
+                return False
+            self._want(index)
+            await self._changed.wait()
+        self._want(index)
+        return True
+
+    def extend(self, rows: list[Row], fetched_at: float) -> None:
+        """Add the rows of a page."""
+        if rows:
+            self._newest_page = len(self.rows)
+            self.rows.extend(rows)
+        self.fetched_at = fetched_at
+        self._wake()
+
+    def end(self, failure: AlyxfsError | None = None, *, stale: bool = False) -> None:
+        """No more rows will come."""
+        self.failure = failure
+        self.complete = failure is None
+        self.stale = stale
+        self._wake()
+
+    def _want(self, index: int) -> None:
+        self._wanted = max(self._wanted, index)
+        if self.hungry:
+            self._want_more(self)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

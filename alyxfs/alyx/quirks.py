@@ -1,0 +1,80 @@
+"""What the schema does not say of Alyx's lists and records: one table, each row with its source.
+
+"Measured" means: on Alyx 3.6.1, row and detail of the same record compared, lists walked whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """How the rows of one endpoint relate to its records."""
+
+    row_is_record: bool = False
+    """A list row, less ``row_only``, is the detail: the page gives the content and no record needs a request."""
+    row_only: tuple[str, ...] = ()
+    """Fields that a row has and the detail lacks."""
+    modified: str | None = None
+    """The field that serves as modification time."""
+    kept: tuple[str, ...] = ()
+    """Fields that a listing keeps in memory because the tree builds paths from them."""
+    unordered: bool = False
+    """Pages by offset repeat some rows and lack as many: walk by ranges of id."""
+    named_by: tuple[str, ...] = ()
+    """Fields that make a name where the server offers no look-up."""
+
+
+ROW_IS_RECORD = Quirk(row_is_record=True)
+
+QUIRKS: dict[str, Quirk] = {
+    # A row has 8 fields, the detail 26; auto_datetime is in the detail only (measured).
+    "sessions": Quirk(modified="auto_datetime", kept=("lab", "subject", "start_time", "number")),
+    # The detail lacks public and protected and is else equal, key order included (measured).
+    "datasets": Quirk(row_is_record=True, row_only=("protected", "public"), modified="auto_datetime"),
+    # The datasets of a row are ids, those of the detail objects (measured).
+    "insertions": Quirk(modified="auto_datetime"),
+    # The detail adds field_of_view and json (measured).
+    "fov-location": Quirk(modified="auto_datetime"),
+    # No order at all: a walk of 130,937 rows repeated 28,155 of them (measured).
+    "files": Quirk(row_is_record=True, unordered=True),
+    # Row equals detail (measured); the time fields are the server's own.
+    "trajectories": Quirk(row_is_record=True, modified="datetime"),
+    "tasks": Quirk(row_is_record=True, modified="datetime"),
+    "revisions": Quirk(row_is_record=True, modified="created_datetime"),
+    "data-notices": Quirk(row_is_record=True, modified="created_datetime"),
+    # Row equals detail (measured); date_time is the user's own value, and the best there is.
+    "notes": Quirk(row_is_record=True, modified="date_time"),
+    "weighings": Quirk(row_is_record=True, modified="date_time"),
+    "water-administrations": Quirk(row_is_record=True, modified="date_time"),
+    # Row equals detail, no field that could be a modification time (measured).
+    "brain-regions": ROW_IS_RECORD,
+    "channels": ROW_IS_RECORD,
+    "chronic-insertions": ROW_IS_RECORD,
+    "data-formats": ROW_IS_RECORD,
+    "data-repository": ROW_IS_RECORD,
+    "data-repository-type": ROW_IS_RECORD,
+    "dataset-types": ROW_IS_RECORD,
+    "downloads": ROW_IS_RECORD,
+    "fields-of-view": ROW_IS_RECORD,
+    "labs": ROW_IS_RECORD,
+    "locations": ROW_IS_RECORD,
+    "projects": ROW_IS_RECORD,
+    "surgeries": ROW_IS_RECORD,
+    "tags": ROW_IS_RECORD,
+    "users": ROW_IS_RECORD,
+    # No address for one record; rows of the water endpoints have no id (measured).
+    "procedures": Quirk(named_by=("name",)),
+    "water-type": Quirk(named_by=("name",)),
+    "water-restriction": Quirk(named_by=("subject", "start_time")),
+    "water-restricted-subjects": Quirk(named_by=("nickname",)),
+}
+"""Endpoints that are not named here are taken at their word: the row is not the detail, and no field is a time."""
+
+_NONE = Quirk()
+
+
+def quirk_of(endpoint: str) -> Quirk:
+    """What is known of the endpoint beyond its schema."""
+    return QUIRKS.get(endpoint, _NONE)

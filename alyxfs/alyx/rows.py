@@ -1,0 +1,102 @@
+"""From what the server sends to what is kept: identities, names, times and sizes. Pure functions, fit for threads."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from alyxfs import documents
+from alyxfs.alyx.listing import Row
+from alyxfs.alyx.quirks import quirk_of
+from alyxfs.alyx.walk import identity_in_url
+from alyxfs.store import StoredRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alyxfs.alyx.endpoints import Endpoint
+    from alyxfs.store import Store
+
+
+def identity_of(endpoint: Endpoint, document: Mapping[str, Any]) -> str:
+    """What tells this record from all others of its endpoint: its id, its address, or (rows without) its content."""
+    if not endpoint.detailed and "id" not in document:
+        return hashlib.blake2b(documents.compact(document), digest_size=16).hexdigest()
+    identity = document.get("id")
+    if identity is None:
+        identity = identity_in_url(document)
+    if identity is None and endpoint.lookup is not None:
+        identity = document.get(endpoint.lookup)
+    if identity is None:
+        return hashlib.blake2b(documents.compact(document), digest_size=16).hexdigest()
+    return str(identity)
+
+
+def key_of(endpoint: Endpoint, document: Mapping[str, Any], identity: str) -> str:
+    """The value of the look-up; for endpoints without one a name from the fields that say most."""
+    if endpoint.lookup is not None:
+        value = document.get(endpoint.lookup)
+        return identity if value is None else str(value)
+    parts = [str(value) for name in quirk_of(endpoint.name).named_by if (value := document.get(name)) is not None]
+    return "_".join(parts) or identity
+
+
+def modified_of(endpoint: str, document: Mapping[str, Any]) -> float | None:
+    """Unix seconds of the field that serves as modification time; Alyx's dates are naive and mean UTC."""
+    field = quirk_of(endpoint).modified
+    value = document.get(field) if field else None
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def row_is_record(endpoint: Endpoint) -> bool:
+    """Whether a row gives the content of the record file, so that no request is needed for it."""
+    return not endpoint.detailed or quirk_of(endpoint.name).row_is_record
+
+
+def record_in_row(endpoint: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The detail that a row holds."""
+    row_only = quirk_of(endpoint).row_only
+    return {name: value for name, value in row.items() if name not in row_only}
+
+
+def keep_page(store: Store, endpoint: Endpoint, page: list[dict[str, Any]], now: float) -> list[Row]:
+    """Put the rows of a page into the store and return what a listing remembers of them. Blocks: call in a thread."""
+    quirk = quirk_of(endpoint.name)
+    whole = row_is_record(endpoint)
+    rows, records = [], []
+    for document in page:
+        identity = identity_of(endpoint, document)
+        key = key_of(endpoint, document, identity)
+        content = record_in_row(endpoint.name, document) if whole else document
+        size = len(documents.render(content)) if whole else None
+        kept = tuple(document.get(name) for name in quirk.kept)
+        if key == identity:
+            key = identity  # one string, not two: listings are long
+        rows.append(Row(key, identity, modified_of(endpoint.name, document), size, kept))
+        records.append(StoredRecord(identity, key, whole, documents.compact(content), now, now))
+    store.put_records(endpoint.name, records)
+    if whole and quirk.modified is None:
+        times = store.times(endpoint.name, [row.identity for row in rows])
+        for row in rows:
+            row.modified = times.get(row.identity, now)
+    return rows
+
+
+def pack_rows(rows: list[Row]) -> bytes:
+    """Rows as the store keeps them. Blocks: call in a thread."""
+    return documents.compact([[row.key, row.identity, row.modified, row.size, row.kept] for row in rows])
+
+
+def unpack_rows(body: bytes) -> list[Row]:
+    """Rows that :func:`pack_rows` packed. Blocks: call in a thread."""
+    return [
+        Row(identity if key == identity else key, identity, modified, size, tuple(kept))
+        for key, identity, modified, size, kept in documents.decode(body)
+    ]

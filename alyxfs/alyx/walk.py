@@ -1,0 +1,276 @@
+"""Walks of a list: every record once, none lacking that was there throughout, one page a step.
+
+Pages go by offset, so rows that come or go in front of the reader shift what follows. Each page therefore begins one
+row early: meeting a row that was seen shows that none was skipped; meeting a new one sends the walk back. What is
+still lacking at the end, by the server's own count, is found by ranges of id, each small enough for one page.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from alyxfs import errors
+from alyxfs.alyx.api import MAXIMUM_PAGE, Page, combined
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from alyxfs.alyx.api import Filters
+
+FIRST_PAGES = (25, 250)
+"""Rows of the first pages: names come soon, and a reader that stops has cost little; then 1000."""
+
+PAGE_BYTES = 16 * 1024**2
+"""Bytes a page may have, judged by the one before: rows of tasks can hold logs of 300 kB each."""
+
+PAGE_SECONDS = 10.0
+"""Seconds a page may take, judged by the one before: well below the deadline of a request."""
+
+RANGE_ROWS = 925
+"""Rows aimed at in a range of id: with random UUIDs one range in 150 exceeds a page of 1000 and is split."""
+
+BAD_ROWS_IN_A_ROW = 3
+"""Single rows that fail one after the other before the whole list counts as failing."""
+
+STEPS_BACK = 20
+"""Times a walk goes back because rows moved; after that the count at the end decides."""
+
+MORE_WALKS = 1
+"""Further walks of a list without ranges of id in which rows lack."""
+
+_FAULTS_OF_A_RANGE = 14
+"""Halvings after which a failing range holds the failing row and no other (2 to this power is well above 1000)."""
+
+_ALL_IDS = 1 << 128
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass
+class _Range:
+    """Ids from ``low`` to below ``high``; ``count`` rows where that is known without asking."""
+
+    low: int
+    high: int
+    count: int | None = None
+    faults: int = 0
+
+    def conditions(self) -> list[str]:
+        """The range as ``django`` conditions."""
+        conditions = [f"id__gte,{uuid.UUID(int=self.low)}"] if self.low else []
+        return conditions + ([f"id__lt,{uuid.UUID(int=self.high)}"] if self.high < _ALL_IDS else [])
+
+    def halves(self) -> tuple[_Range, _Range]:
+        middle = (self.low + self.high) // 2
+        return _Range(self.low, middle, faults=self.faults), _Range(middle, self.high, faults=self.faults)
+
+
+class Walk:
+    """One walk, a page at a time; stopping is just not asking for more."""
+
+    def __init__(
+        self,
+        fetch: Callable[[Filters, int, int], Awaitable[Page]],
+        filters: Filters = (),
+        *,
+        identify: Callable[[dict[str, Any]], str],
+        has_ranges: bool,
+        unordered: bool = False,
+    ) -> None:
+        self.ended = False
+        self.count: int | None = None
+        """Rows in the list by the server's last word."""
+        self.remarks: list[str] = []
+        """Sentences on what could not be had."""
+        self._fetch = fetch
+        self._filters = filters
+        self._identify = identify
+        self._has_ranges = has_ranges
+        self._unordered = unordered
+        self._seen: set[str] = set()
+        self._next = 0  # offset of the first row that was not asked for
+        self._pages = 0
+        self._overlap = False
+        self._largest = MAXIMUM_PAGE  # rows in a page, lowered by large, slow and failing ones
+        self._skipped = 0
+        self._bad_in_a_row = 0
+        self._steps_back = 0
+        self._last: str | None = None  # identity of the last row of the last page
+        self._disturbed = False  # rows moved since the front of the list was seen
+        self._at_front = False
+        self._walks_left = MORE_WALKS
+        self._ranges: list[_Range] | None = None
+        self._range_requests_left = 0
+        self._known: list[int] = []
+
+    async def more(self) -> list[dict[str, Any]]:
+        """The new rows of one more page, at times none; sets ``ended`` when there is no more to come.
+
+        Raises what the requests raise; the walk can be continued after that.
+        """
+        if self._ranges is not None:
+            return await self._more_of_ranges(self._ranges)
+        return await self._more_of_pages()
+
+    # By offset
+
+    async def _more_of_pages(self) -> list[dict[str, Any]]:
+        limit = min(self._largest, FIRST_PAGES[self._pages] if self._pages < len(FIRST_PAGES) else MAXIMUM_PAGE)
+        offset = self._next - 1 if self._overlap else self._next
+        page = await self._page_or_smaller(limit, offset)
+        if page is None:
+            return []
+        self._pages += 1
+        self.count = page.count
+        first = self._identify(page.rows[0]) if page.rows and self._overlap else self._last
+        self._disturbed = self._disturbed or first != self._last
+        moved_up = first is not None and first not in self._seen
+        fresh = self._unseen(page.rows)
+        if page.rows:
+            self._last = self._identify(page.rows[-1])
+        if moved_up and self._steps_back < STEPS_BACK:
+            self._steps_back += 1
+            self._next = max(1, self._next - (limit - 1))
+            return fresh
+        self._next = offset + len(page.rows)
+        self._overlap = bool(page.rows)
+        past_end = len(page.rows) < limit if page.count is None else self._next >= page.count
+        if self._at_front or not page.rows or past_end:
+            self._finish_pages()
+        elif self._unordered and self._has_ranges and self._pages == 1 and page.count is not None:
+            self._begin_ranges(page.count, known_matter=False)
+        return fresh
+
+    async def _page_or_smaller(self, limit: int, offset: int) -> Page | None:
+        """The page, or None after a failure that one bad row can explain: then the next try is smaller or one on."""
+        started = trio.current_time()
+        try:
+            page = await self._fetch(self._filters, limit, offset)
+        except errors.ServerFault as fault:
+            if fault.status != 500:  # noqa: PLR2004 - a gateway's failure says nothing of rows
+                raise
+            if limit > 1:
+                self._largest = max(1, limit // 2)
+                return None
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= BAD_ROWS_IN_A_ROW:
+                raise
+            self._skip_row(offset, fault)
+            return None
+        self._bad_in_a_row = 0
+        self._largest = self._next_size(page, trio.current_time() - started)
+        return page
+
+    def _next_size(self, page: Page, seconds: float) -> int:
+        rows = max(1, len(page.rows))
+        by_size = int(PAGE_BYTES * rows / max(1, page.size))
+        by_time = int(PAGE_SECONDS * rows / max(seconds, 1e-6))
+        return max(1, min(MAXIMUM_PAGE, by_size, by_time, self._largest * 2))
+
+    def _skip_row(self, offset: int, fault: errors.ServerFault) -> None:
+        self._skipped += 1
+        self._next = offset + 1
+        self._overlap = False  # the row before the next one is the one that fails
+        self.remarks.append(f"Row {offset} of the list is left out, the server fails on it: {fault}")
+
+    def _finish_pages(self) -> None:
+        lacking = (self.count or 0) - self._skipped - len(self._seen)
+        if self._disturbed and not self._at_front:
+            # Most lists show the newest first, so what came or moved during the walk is at the front: one page more.
+            self._at_front = True
+            self._begin_again()
+        elif lacking <= 0:
+            self.ended = True
+        elif self._has_ranges and all(map(_UUID.fullmatch, self._seen)):
+            self._begin_ranges(self.count or 0, known_matter=True)
+        elif self._walks_left > 0:
+            self._walks_left -= 1
+            self._at_front = False
+            self._begin_again()
+        else:
+            self.ended = True
+
+    def _begin_again(self) -> None:
+        self._next, self._overlap, self._disturbed = 0, False, False
+        self._pages = len(FIRST_PAGES)
+
+    # By ranges of id
+
+    def _begin_ranges(self, count: int, *, known_matter: bool) -> None:
+        self._known = sorted(uuid.UUID(identity).int for identity in self._seen) if known_matter else []
+        self._range_requests_left = 2 * (count // RANGE_ROWS) + 64
+        if known_matter:
+            self._ranges = [_Range(0, _ALL_IDS, count - self._skipped)]
+        else:
+            parts = max(1, -(-count // RANGE_ROWS))
+            bounds = [_ALL_IDS * part // parts for part in range(parts + 1)]
+            self._ranges = [_Range(low, high) for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True)]
+
+    async def _more_of_ranges(self, ranges: list[_Range]) -> list[dict[str, Any]]:
+        """One request of the ranges that are left; the last of the list comes first."""
+        while ranges and ranges[-1].count is not None and self._count_known(ranges[-1]) >= ranges[-1].count:
+            ranges.pop()  # nothing lacks here
+        if not ranges or self._range_requests_left <= 0:
+            self.ended = True
+            return []
+        self._range_requests_left -= 1
+        current = ranges[-1]
+        if current.count is not None and current.count > self._largest:
+            return await self._split_by_count(ranges, current)
+        try:
+            page = await self._fetch(combined(self._filters, current.conditions()), self._largest, 0)
+        except errors.ServerFault as fault:
+            if fault.status != 500:  # noqa: PLR2004
+                raise
+            self._split_failing(ranges, fault)
+            return []
+        ranges.pop()
+        if page.count is not None and page.count > len(page.rows):
+            ranges.extend(reversed(current.halves()))
+        return self._unseen(page.rows)
+
+    async def _split_by_count(self, ranges: list[_Range], current: _Range) -> list[dict[str, Any]]:
+        """Ask only for the count of one half; the other half's follows."""
+        first, second = current.halves()
+        page = await self._fetch(combined(self._filters, first.conditions()), 1, 0)
+        first.count = page.count or 0
+        second.count = (current.count or 0) - first.count
+        ranges.pop()
+        ranges.extend([second, first])
+        return self._unseen(page.rows)
+
+    def _split_failing(self, ranges: list[_Range], fault: errors.ServerFault) -> None:
+        current = ranges.pop()
+        if current.faults >= _FAULTS_OF_A_RANGE:
+            self._skipped += 1
+            self.remarks.append(f"A row is left out, the server fails on it: {fault}")
+            return
+        for half in reversed(current.halves()):
+            half.faults += 1
+            ranges.append(half)
+
+    def _count_known(self, part: _Range) -> int:
+        return bisect_left(self._known, part.high) - bisect_left(self._known, part.low)
+
+    def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        fresh = []
+        for row in rows:
+            identity = self._identify(row)
+            if identity not in self._seen:
+                self._seen.add(identity)
+                fresh.append(row)
+        return fresh
+
+
+def identity_in_url(row: Mapping[str, Any]) -> str | None:
+    """The last part of a row's own address, decoded: rows of some lists hold their id nowhere else."""
+    url = row.get("url")
+    if not isinstance(url, str):
+        return None
+    return unquote(urlsplit(url).path.rsplit("/", 1)[-1]) or None
