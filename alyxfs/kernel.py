@@ -14,6 +14,7 @@ import pyfuse3
 import trio
 
 from alyxfs import errors
+from alyxfs.nursery import background_tasks
 from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ async def serve(
             f"{mount_point} cannot be mounted: {error}. Is fuse3 installed, /dev/fuse there and the directory yours?"
         ) from error
     try:
-        async with trio.open_nursery() as nursery:
+        async with background_tasks() as nursery:
 
             async def announce() -> None:
                 await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
@@ -360,6 +361,5 @@ async def serve(
 
             nursery.start_soon(announce)
             await pyfuse3.main()
-            nursery.cancel_scope.cancel()
     finally:
         pyfuse3.close(unmount=True)

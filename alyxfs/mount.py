@@ -22,6 +22,7 @@ from alyxfs.alyx.api import Api
 from alyxfs.alyx.library import open_library
 from alyxfs.files import open_file_cache
 from alyxfs.net import Network, Politeness, open_network
+from alyxfs.nursery import background_tasks
 from alyxfs.store import open_store
 from alyxfs.tree import Catalogue, Drive
 
@@ -67,16 +68,9 @@ def run(plan: Plan, ready: Ready) -> None:
 
 
 async def _run(plan: Plan, ready: Ready) -> None:
-    failure: errors.AlyxfsError | None = None
-    async with trio.open_nursery() as nursery:
+    async with background_tasks() as nursery:
         await nursery.start(_cancel_on_signals, nursery.cancel_scope)
-        try:
-            await _serve(plan, ready)
-        except errors.AlyxfsError as error:
-            failure = error  # carried out of the nursery, which would wrap it in a group
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        await _serve(plan, ready)
 
 
 async def _cancel_on_signals(
@@ -104,6 +98,7 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         api = Api(network, plan.server, account)
         library = await stack.enter_async_context(open_library(api, store, time_to_live=settings.time_to_live))
         schema = await library.schema()
+        await library.check_access()
         files = await stack.enter_async_context(
             open_file_cache(network, settings.cache_directory / "files", limit_bytes=int(settings.cache_limit * GIB))
         )

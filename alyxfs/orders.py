@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import trio
 
 from alyxfs import errors
+from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +43,9 @@ async def taking_orders(path: Path, handlers: Handlers) -> AsyncIterator[None]:
         os.umask(before)
     listening.listen()
     try:
-        async with trio.open_nursery() as nursery:
+        async with background_tasks() as nursery:
             nursery.start_soon(_accept, trio.SocketListener(listening), handlers)
             yield
-            nursery.cancel_scope.cancel()
     finally:
         path.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ from alyxfs.alyx.listing import Listing, Row
 from alyxfs.alyx.quirks import quirk_of
 from alyxfs.alyx.schema import Endpoint, Schema, read_schema
 from alyxfs.alyx.walk import Walk
+from alyxfs.nursery import background_tasks
 from alyxfs.store import StoredRecord
 
 if TYPE_CHECKING:
@@ -495,15 +496,8 @@ class Library:
 @asynccontextmanager
 async def open_library(api: Api, store: Store, *, time_to_live: float = TIME_TO_LIVE) -> AsyncGenerator[Library, None]:
     """What is known of the server behind ``api``, for as long as the block lasts; ``time_to_live`` in seconds."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield Library(api, store, nursery, time_to_live)
-        except Exception as error:  # noqa: BLE001 - carried out of the nursery, which would wrap it in a group
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with background_tasks() as nursery:
+        yield Library(api, store, nursery, time_to_live)
 
 
 def _record_of(endpoint: str, stored: StoredRecord) -> Record:

@@ -15,6 +15,7 @@ from alyxfs.files import answers, blockfile
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.localfile import open_local
 from alyxfs.files.sizes import KnownSizes
+from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
     import pathlib
@@ -247,14 +248,13 @@ async def open_file_cache(
     ``on_change`` is called with a file's identity when its true size or a change of its content becomes known, so
     that whoever caches attributes or pages can drop them; it must not wait.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at mount
-    async with trio.open_nursery() as nursery:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with background_tasks() as nursery:
         cache = FileCache(network, nursery, directory, limit_bytes, on_change)
         nursery.start_soon(cache.record_for_ever)
         try:
             yield cache
         finally:
-            nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await cache.record()
                 cache.close()

@@ -177,6 +177,7 @@ class SessionDirectory(_DataDirectory):
         self.place = place
 
     async def children(self) -> dict[str, Node]:
+        """The collections and files at the top of the session."""
         files = await self._catalogue.files_of_session(self.place)
         return _folder_children(self, (), files, self._make_file)
 

@@ -21,8 +21,6 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,1
 """UUIDs in the server's form, and the integers of brain-regions (left hemisphere: negative)."""
 _DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")
 
-SERVER_ERROR = 500
-"""Alyx answers so to a bad date, a bad qc and any bad ``django=`` (measured on 3.6.1): with a query it means EINVAL."""
 BOOLEANS = frozenset({"true", "false"})
 """The server ignores any other value and gives everything (measured on 3.6.1)."""
 
@@ -109,12 +107,7 @@ class EndpointDirectory(Directory):
         if not self.endpoint.listed:
             return FixedEntries(())
         named = self._current()
-        try:
-            await named.name_at(0)
-        except errors.ServerFault as error:
-            if self.query and error.status == SERVER_ERROR:
-                raise errors.Invalid(f"The server cannot answer this query: {error}", status=error.status) from error
-            raise
+        await named.name_at(0)
         return _ListingEntries(self, named)
 
     async def lookup(self, name: str) -> Node:
