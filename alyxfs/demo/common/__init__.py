@@ -1,0 +1,1 @@
+"""What all areas of the demo share: fields, filters, pages, permissions, errors."""

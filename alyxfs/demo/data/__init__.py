@@ -1,0 +1,1 @@
+"""Datasets, their file records, and the words that describe them."""

@@ -1,0 +1,77 @@
+"""Datasets as they appear inside of a session or an insertion."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from alyxfs.demo.common.addresses import DataAddressField
+from alyxfs.demo.common.serializer_fields import ChoiceNameField
+
+from .models import DataRepository, Dataset, FileRecord
+
+
+class OnlyOnServer(serializers.ListSerializer):
+    """Leaves out the datasets that have no existing file on a server."""
+
+    def to_representation(self, data: Any) -> Any:
+        datasets = data.all()
+        if DataRepository.objects.filter(globus_is_personal=False).exists():
+            on_server = FileRecord.objects.filter(
+                exists=True, data_repository__globus_is_personal=False, dataset__in=datasets.values("pk")
+            )
+            datasets = datasets.filter(pk__in=on_server.values("dataset"))
+        datasets = datasets.select_related("dataset_type").prefetch_related("file_records__data_repository")
+        return super().to_representation(datasets)
+
+
+class InsertionDatasetSerializer(serializers.ModelSerializer):
+    dataset_type = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    data_url = DataAddressField(read_only=True)
+
+    class Meta:
+        list_serializer_class = OnlyOnServer
+        model = Dataset
+        fields = (
+            "id",
+            "name",
+            "dataset_type",
+            "data_url",
+            "url",
+            "file_size",
+            "hash",
+            "version",
+            "collection",
+            "qc",
+        )
+
+
+class SessionDatasetSerializer(serializers.ModelSerializer):
+    """Here the revision is a UUID, and whether it is the default one is told in words."""
+
+    dataset_type = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    data_url = DataAddressField(read_only=True)
+    default_revision = serializers.CharField(source="default_dataset")
+    qc = ChoiceNameField(required=False)
+
+    class Meta:
+        list_serializer_class = OnlyOnServer
+        model = Dataset
+        fields = (
+            "id",
+            "name",
+            "dataset_type",
+            "data_url",
+            "url",
+            "file_size",
+            "hash",
+            "version",
+            "collection",
+            "revision",
+            "default_revision",
+            "qc",
+        )
+
+    def to_representation(self, instance: Any) -> Any:
+        answer = super().to_representation(instance)
+        answer["revision"] = answer["revision"] or ""
+        return answer

@@ -1,0 +1,1 @@
+"""Probe insertions, trajectories, channels, brain regions, fields of view."""

@@ -1,0 +1,1 @@
+"""Tasks that process a session."""

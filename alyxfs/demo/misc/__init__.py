@@ -1,0 +1,1 @@
+"""Labs, users, places, notes."""

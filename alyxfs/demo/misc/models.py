@@ -1,0 +1,95 @@
+"""Labs, users, places, notes."""
+
+import uuid
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.contrib.contenttypes.models import ContentType
+from django.core.files.base import ContentFile
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+from PIL import Image
+
+from alyxfs.demo.common.models import Base
+
+
+class LabMember(AbstractUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    is_stock_manager = models.BooleanField(default=False)
+    allowed_users = models.ManyToManyField("self", blank=True, symmetrical=False)
+    is_public_user = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["username"]
+
+    @property
+    def lab(self) -> list[str]:
+        """The names of the labs that the user is in today."""
+        today = timezone.now().date()
+        memberships = [
+            membership
+            for membership in self.labmembership_set.all()
+            if membership.end_date is None or membership.end_date >= today
+        ]
+        return sorted({membership.lab.name for membership in memberships})
+
+
+class Lab(Base):
+    name = models.CharField(
+        max_length=255,
+        unique=True,
+        validators=[RegexValidator(r"^\w+$", "Lab name must only contain letters, numbers, and underscores.")],
+    )
+    institution = models.CharField(max_length=255, blank=True)
+    address = models.CharField(max_length=255, blank=True)
+    timezone = models.CharField(max_length=64, blank=True, default="Europe/London")
+    reference_weight_pct = models.FloatField(default=0.0)
+    zscore_weight_pct = models.FloatField(default=0.0)
+    repositories = models.ManyToManyField("data.DataRepository", blank=True)
+
+
+class LabMembership(Base):
+    user = models.ForeignKey(LabMember, on_delete=models.CASCADE)
+    lab = models.ForeignKey(Lab, on_delete=models.CASCADE)
+    role = models.CharField(max_length=255, blank=True)
+    start_date = models.DateField(blank=True, null=True, default=timezone.now)
+    end_date = models.DateField(blank=True, null=True)
+
+
+class LabLocation(Base):
+    name = models.CharField(max_length=255, help_text="Long name")
+    lab = models.ForeignKey(Lab, on_delete=models.CASCADE)
+
+
+def picture_path(note: "Note", file_name: str) -> str:
+    """Name an uploaded picture by the day and the record that its note is about."""
+    name = PurePosixPath(file_name)
+    return f"{timezone.now():%Y/%m/%d}/{name.stem}.{note.object_id}{name.suffix}"
+
+
+class Note(Base):
+    user = models.ForeignKey(LabMember, on_delete=models.CASCADE)
+    date_time = models.DateTimeField(default=timezone.now)
+    text = models.TextField(blank=True)
+    image = models.ImageField(upload_to=picture_path, blank=True, null=True)
+    content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
+    object_id = models.UUIDField()
+
+    def shrink_image(self, width: int = settings.UPLOADED_IMAGE_WIDTH) -> None:
+        """Store the picture anew, at most so wide, under a name that has the record's UUID twice."""
+        with Image.open(self.image) as picture:
+            height = int(picture.size[1] * width / picture.size[0])
+            picture.thumbnail((width, height))
+            shrunk = BytesIO()
+            picture.save(shrunk, format=picture.format, quality=70)
+        self.image.save(PurePosixPath(self.image.name).name, ContentFile(shrunk.getvalue()), save=False)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.image and not self._state.adding:
+            # Measured on Alyx 3.6.1: a note with a picture cannot be changed at all.
+            raise ValueError("I/O operation on closed file.")
+        super().save(*args, **kwargs)

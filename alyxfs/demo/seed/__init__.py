@@ -1,0 +1,1 @@
+"""Makes up the data: the same records, with the same UUIDs, every time."""

@@ -1,0 +1,1 @@
+"""Animals and the projects they belong to."""

@@ -1,0 +1,8 @@
+"""Registers the area with Django under the name that the real server uses in `content_type`."""
+
+from django.apps import AppConfig
+
+
+class SubjectsArea(AppConfig):
+    name = "alyxfs.demo.subjects"
+    label = "subjects"

@@ -1,0 +1,22 @@
+"""All addresses of the demo Alyx."""
+
+from importlib import import_module
+
+from django.conf import settings
+from django.urls import path
+from rest_framework.authtoken.views import obtain_auth_token
+
+from .schema import Documentation, Schema
+from .settings import AREAS
+
+urlpatterns = [
+    path("auth-token", obtain_auth_token),
+    path("docs/", Documentation.as_view(url_name="schema"), name="documentation"),
+]
+for area in AREAS:
+    module = "views" if area == "jobs" else "urls"
+    urlpatterns += import_module(f"alyxfs.demo.{area}.{module}").urlpatterns
+
+# An older Alyx has only the Core API document at /docs/.
+if not settings.DEMO_CORE_API:
+    urlpatterns.append(path("api/schema", Schema.as_view(), name="schema"))
