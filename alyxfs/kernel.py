@@ -18,7 +18,7 @@ from alyxfs.nursery import background_tasks
 from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from pathlib import Path
 
     from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, RequestContext
@@ -95,6 +95,10 @@ class Inodes:
     def node(self, number: int) -> Node:
         """The node that the kernel means."""
         return self._nodes[number]
+
+    def numbers(self, beginnings: tuple[str, ...]) -> list[int]:
+        """The inodes whose node's identity begins with one of these; an empty beginning means all."""
+        return [number for number, node in self._nodes.items() if node.identity.startswith(beginnings)]
 
 
 def _handled(
@@ -289,6 +293,18 @@ class Kernel(pyfuse3.Operations):
         """The names of the extended attributes."""
         return [name.encode() for name in await self._extended_attributes(inode)]
 
+    async def invalidate(self, beginnings: Collection[str]) -> None:
+        """Make the kernel drop what it keeps of nodes whose identity begins with one of these.
+
+        In a thread: the kernel waits for reads of these pages that are under way, and this loop answers them.
+        """
+        for number in self._inodes.numbers(tuple(beginnings)):
+            try:
+                await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
+                    raise
+
     async def _extended_attributes(self, number: int) -> dict[str, str]:
         values = {XATTR_PREFIX + name: value for name, value in await self._named_attributes(number)}
         if number in self._errors:
@@ -336,7 +352,7 @@ _MODES = {
 
 
 async def serve(
-    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], Awaitable[None]], *, allow_other: bool = False
+    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], object], *, allow_other: bool = False
 ) -> None:
     """Mount, call ``ready`` once the kernel's requests are answered, and serve until the drive is unmounted.
 
@@ -357,7 +373,8 @@ async def serve(
 
             async def announce() -> None:
                 await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
-                await ready()
+                log.info("mounted at %s", mount_point)
+                ready()
 
             nursery.start_soon(announce)
             await pyfuse3.main()

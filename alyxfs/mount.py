@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
@@ -20,9 +20,11 @@ from alyxfs import errors, kernel
 from alyxfs.alyx.accounts import find_account
 from alyxfs.alyx.api import Api
 from alyxfs.alyx.library import open_library
+from alyxfs.alyx.watch import watch
 from alyxfs.files import open_file_cache
 from alyxfs.net import Network, Politeness, open_network
 from alyxfs.nursery import background_tasks
+from alyxfs.orders import Handlers, taking_orders
 from alyxfs.store import open_store
 from alyxfs.tree import Catalogue, Drive
 
@@ -109,13 +111,38 @@ async def _serve(plan: Plan, ready: Ready) -> None:
             drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
         )
 
-        async def announce() -> None:
-            log.info("%s is mounted at %s", plan.server, plan.mount_point)
-            ready()
-
+        orders = known_here / f"{os.getpid()}.socket"
+        drive.orders = str(orders)
+        nursery = await stack.enter_async_context(background_tasks())
+        await stack.enter_async_context(taking_orders(orders, _handlers(drive, operations)))
+        if settings.watch:
+            changes = Changes(operations, nursery)
+            nursery.start_soon(watch, api, library, settings.watch, changes.note)
         await kernel.serve(
-            operations, plan.mount_point, f"alyxfs:{plan.server}", announce, allow_other=settings.allow_other
+            operations, plan.mount_point, f"alyxfs:{plan.server}", ready, allow_other=settings.allow_other
         )
+
+
+def _handlers(drive: Drive, operations: kernel.Kernel) -> Handlers:
+    """What a running drive can be told to do."""
+
+    async def refresh(order: dict[str, Any]) -> None:
+        await operations.invalidate(await drive.refresh(str(order["path"])))
+
+    return {"refresh": refresh}
+
+
+class Changes:
+    """Passes on to the kernel what watching finds."""
+
+    def __init__(self, operations: kernel.Kernel, nursery: trio.Nursery) -> None:
+        self._operations = operations
+        self._nursery = nursery
+
+    def note(self, endpoint: str, key: str | None) -> None:
+        """Drop what the kernel keeps of a record, or of an endpoint's directories."""
+        beginning = f"endpoint/{endpoint}" if key is None else f"record/{endpoint}/{key}"
+        self._nursery.start_soon(self._operations.invalidate, [beginning])
 
 
 def _trust_file_server(network: Network, settings: Settings) -> None:

@@ -83,17 +83,17 @@ async def _obey(line: bytes, handlers: Handlers) -> dict[str, Any]:
         return {"error": str(error), "kind": type(error).__name__}
 
 
-def give_order(path: Path, order: str, **arguments: Any) -> Any:
+def give_order(socket_path: Path, order: str, **arguments: Any) -> Any:
     """Send an order to the drive that listens here and return its answer. Raises the drive's own domain error."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:
-            connection.connect(str(path))
+            connection.connect(str(socket_path))
             connection.sendall(json.dumps({"order": order, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline(MAXIMUM_LINE * 16)
         except OSError as error:
-            raise errors.Unreachable(f"The drive does not take orders at {path}: {error}.") from error
+            raise errors.Unreachable(f"The drive does not take orders at {socket_path}: {error}.") from error
     if not line:
         raise errors.Unreachable("The drive ended before it answered.")
     answer = json.loads(line)

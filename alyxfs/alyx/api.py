@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlencode
@@ -64,6 +67,8 @@ class Api:
         self.base_url = base_url.rstrip("/")
         self.requests = 0
         """Requests made so far, log-ins not counted."""
+        self.clock_offset = 0.0
+        """Seconds by which the server's clock is ahead of ours, as its last answer said; to the second."""
         self._network = network
         self._login = Login(network, base_url, account)
 
@@ -149,7 +154,9 @@ class Api:
 
         async def once() -> Answer:
             self.requests += 1
-            return await self._network.request(method, url, headers=headers, content=content, files=files, data=data)
+            answer = await self._network.request(method, url, headers=headers, content=content, files=files, data=data)
+            self._note_clock(answer)
+            return answer
 
         if not login:
             return await once()
@@ -159,6 +166,10 @@ class Api:
             await self._login.renew(token)
             answer = await once()
         return answer
+
+    def _note_clock(self, answer: Answer) -> None:
+        with contextlib.suppress(TypeError, ValueError):  # no date, or none that can be read: the last one stands
+            self.clock_offset = parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - time.time()
 
     async def _read(self, answer: Answer, url: str, method: str = "GET") -> Any:
         if not 200 <= answer.status < 300:  # noqa: PLR2004

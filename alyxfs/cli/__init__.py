@@ -9,7 +9,7 @@ import click
 from alyxfs import __version__, errors
 from alyxfs.cli.account import login
 from alyxfs.cli.demo import demo
-from alyxfs.cli.drive import mount, status, umount
+from alyxfs.cli.drive import mount, refresh, status, umount
 
 EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.ConfigurationError, 3),
@@ -31,7 +31,7 @@ def commands() -> None:
     """
 
 
-for command in (mount, umount, status, login, demo):
+for command in (mount, umount, status, refresh, login, demo):
     commands.add_command(command)
 
 

@@ -16,6 +16,7 @@ import click
 from alyxfs import daemon, settings
 from alyxfs import mount as mounting
 from alyxfs.errors import ConfigurationError
+from alyxfs.orders import give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,19 @@ def umount(directory: Path) -> None:
 def status(directory: Path) -> None:
     """Show what the drive at DIRECTORY says of itself and of its server, as JSON."""
     click.echo((drive_root(directory) / ".alyxfs" / "status.json").read_text(encoding="utf-8"), nl=False)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+def refresh(path: Path) -> None:
+    """Ask the server anew for what is below PATH, before its time to live has passed."""
+    root = drive_root(path)
+    give_order(orders_of(root), "refresh", path=str(path.absolute().relative_to(root)))
+
+
+def orders_of(root: Path) -> Path:
+    """The socket at which the drive mounted here takes orders."""
+    return Path(json.loads((root / ".alyxfs" / "status.json").read_bytes())["orders"])
 
 
 def drive_root(path: Path) -> Path:

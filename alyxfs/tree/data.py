@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from alyxfs.tree.catalogue import Catalogue
 
 SUBJECTS = "Subjects"
+SESSION_DEPTH = 5
+"""Names between ``data/`` and what is in a session: lab, Subjects, subject, date, number."""
 ESTIMATED_SIZE = 4096
 """Bytes shown of a file whose size the database does not know, until it has been opened."""
 LIFETIME = 10.0

@@ -7,13 +7,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from alyxfs import __version__, documents
+from alyxfs import __version__, documents, errors
 from alyxfs.tree.control import NAME as CONTROL
 from alyxfs.tree.control import FixedDirectory, TextFile, control_directory
-from alyxfs.tree.data import DataDirectory
+from alyxfs.tree.data import SESSION_DEPTH, DataDirectory, SessionDirectory
 from alyxfs.tree.describe import help_document, schema_document
 from alyxfs.tree.endpoint import EndpointDirectory
 from alyxfs.tree.links import Links
+from alyxfs.tree.node import Directory
+from alyxfs.tree.record import RecordFile
 
 if TYPE_CHECKING:
     from alyxfs.alyx.library import Library
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from alyxfs.tree.catalogue import Catalogue
     from alyxfs.tree.node import Node
 
+DATA = "data"
 REMEMBERED_ERRORS = 1000
 """Lines that ``.alyxfs/errors.log`` keeps."""
 
@@ -32,15 +35,18 @@ class Drive:
     def __init__(self, library: Library, schema: Schema, catalogue: Catalogue, files: FileCache) -> None:
         self.library = library
         self.files = files
+        self._schema = schema
         self._errors: deque[str] = deque(maxlen=REMEMBERED_ERRORS)
         self._mounted_at = time.time()
+        self.orders = ""
+        """Path of the socket at which the drive takes orders."""
         links = Links(catalogue)
         children: dict[str, Node] = {
             name: EndpointDirectory(library, endpoint, link=links.find, hidden=_descriptions(endpoint))
             for name, endpoint in sorted(schema.endpoints.items())
             if endpoint.listed or endpoint.detailed
         }
-        children["data"] = DataDirectory(catalogue, files)
+        children[DATA] = DataDirectory(catalogue, files)
         self.root = FixedDirectory(
             "", dict(sorted(children.items())), {CONTROL: control_directory(self.status, self.error_lines)}
         )
@@ -54,11 +60,51 @@ class Drive:
         """The content of ``errors.log``, oldest first."""
         return "".join(f"{line}\n" for line in self._errors)
 
+    async def refresh(self, path: str) -> list[str]:
+        """Forget what is known below a path of the drive, so that it is asked for again.
+
+        Returns the beginnings of the identities of the nodes that this may have changed. Raises NotFound.
+        """
+        parts = [part for part in path.split("/") if part not in {"", "."}]
+        if not parts:
+            for name in self._schema.endpoints:
+                self.library.forget(name)
+            return [""]
+        if parts[0] == DATA:
+            return await self._refresh_data(parts)
+        endpoint = self._schema.endpoints.get(parts[0])
+        if endpoint is None:
+            raise errors.NotFound(f"The drive has no {parts[0]!r}.")
+        self.library.forget(endpoint.name)
+        node = await self._node_at(parts)
+        if isinstance(node, RecordFile):
+            self.library.forget(endpoint.name, node.key)
+            return [node.identity]
+        return [f"endpoint/{endpoint.name}", f"record/{endpoint.name}/"]
+
+    async def _refresh_data(self, parts: list[str]) -> list[str]:
+        node = await self._node_at(parts[: SESSION_DEPTH + 1])
+        if isinstance(node, SessionDirectory):
+            self.library.forget("sessions", node.place.identity)
+        else:
+            self.library.forget("labs")
+            self.library.forget("sessions")
+        return ["/".join(parts)]
+
+    async def _node_at(self, parts: list[str]) -> Node:
+        node: Node = self.root
+        for part in parts:
+            if not isinstance(node, Directory):
+                raise errors.NotFound(f"{part!r} is in no directory.")
+            node = await node.lookup(part)
+        return node
+
     def status(self) -> dict[str, object]:
         """The content of ``status.json``."""
         return {
             "alyxfs": __version__,
             "process": os.getpid(),
+            "orders": self.orders,
             "mounted_at": self._mounted_at,
             "errors": len(self._errors),
             **self.library.status(),
