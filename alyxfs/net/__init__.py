@@ -1,6 +1,17 @@
 """HTTP: the only room that knows httpx. Limits, retries, deadlines, credentials by host."""
 
+from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.client import Answer, Network, StreamedAnswer, open_network, retry_after
 from alyxfs.net.origin import Origin, Politeness
 
-__all__ = ["Answer", "Network", "Origin", "Politeness", "StreamedAnswer", "open_network", "retry_after"]
+__all__ = [
+    "Answer",
+    "Network",
+    "Origin",
+    "Politeness",
+    "StreamedAnswer",
+    "open_network",
+    "origin_of",
+    "retry_after",
+    "shown",
+]

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 import stamina
 import stamina.instrumentation
 import trio
 
-from alyxfs import __version__, errors
-from alyxfs.net.origin import SLOW_FAILURE, Origin, Politeness
+from alyxfs import errors
+from alyxfs.net.addresses import origin_of, shown
+from alyxfs.net.connections import make_client, timeouts
+from alyxfs.net.origin import Origin, Politeness
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 log = logging.getLogger(__name__)
 
 MAXIMUM_REDIRECTS = 5
-READ_TIMEOUT = 30.0
-"""Seconds without a byte, where the caller does not say."""
-CONNECT_TIMEOUT = 10.0
-"""Seconds."""
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({502, 503, 504})
 """A gateway's answers: the server itself did not see the request, or asks for a pause."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+TRIES = 3
+"""Of a safe request, where it fails; pauses that the server asks for do not count."""
+SHORTEST_PAUSE = 0.1
+"""Seconds, where the server asks for none."""
+READ_TIMEOUT = 30.0
+"""Seconds without a byte, where the caller does not say."""
+LARGEST_BODY = 1 << 30
+"""Bytes of an answer that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,13 @@ class StreamedAnswer:
 
 
 class _Again(Exception):
-    """A retried answer or failure, with what to raise when the tries are used up."""
+    """An answer or failure that is worth another try, and what comes of it when there is none."""
 
-    def __init__(self, final: errors.AlyxfsError, pause: float | None = None) -> None:
+    def __init__(self, final: errors.AlyxfsError, *, pause: float | None = None, answer: Answer | None = None) -> None:
         super().__init__(str(final))
         self.final = final
         self.pause = pause
+        self.answer = answer
 
 
 class Network:
@@ -75,26 +83,32 @@ class Network:
         self._file_politeness = Politeness(connections=file_connections)
         self.deadline = deadline
         """Seconds that a request may take in all, retries included, unless the caller says otherwise."""
+        self.file_connections = file_connections
+        """Requests at a time that a file server is asked to bear."""
 
     def origin(self, url: str, politeness: Politeness | None = None) -> Origin:
         """The server of this address; the first call decides how politely it is treated."""
         base = origin_of(url)
         if base not in self._origins:
             politeness = politeness or self._file_politeness
-            self._origins[base] = Origin(base, _make_client(politeness.connections), politeness)
+            self._origins[base] = Origin(base, make_client(base, politeness.connections), politeness)
         return self._origins[base]
 
     def trust(self, url: str, authorization: Callable[[], str | None]) -> None:
         """Send the ``Authorization`` that this function gives to the server of ``url``, and to no other."""
         self.origin(url).authorization = authorization
 
+    def is_down(self, url: str) -> bool:
+        """Whether the server of this address does not answer at the moment: requests fail at once."""
+        return self.origin(url).down_since is not None
+
     def down_origins(self) -> list[str]:
         """The servers that do not answer at the moment."""
         return [base for base, origin in self._origins.items() if origin.down_since is not None]
 
-    def is_down(self, url: str) -> bool:
-        """Whether the server of this address does not answer at the moment: requests fail at once."""
-        return self.origin(url).down_since is not None
+    def gave_up(self, url: str, since: float) -> None:
+        """Note that nothing answered at this address since that moment (trio time), whatever was tried."""
+        self.origin(url).has_failed(self._nursery, since)
 
     async def request(
         self,
@@ -111,19 +125,30 @@ class Network:
 
         Safe methods are tried again after connection failures and after 429, 502, 503 and 504, as long as the
         deadline (seconds) allows; all others are sent once. Every status is returned, except 429 past the deadline.
-        Raises Unreachable, DeadlineExceeded, Throttled or ServerFault (a broken answer).
+        Raises Unreachable, DeadlineExceeded, Throttled, TooLarge or ServerFault (a broken answer).
         """
-        body = {"content": content, "files": files, "data": data}
+        limit = self.deadline if deadline is None else deadline
+        started = trio.current_time()
+        ends = started + limit
+        body = {"content": content, "files": files, "data": data, "timeout": timeouts(limit)}
 
         async def attempt() -> Answer:
-            async with self._send(method, url, headers, body) as response:
-                try:
-                    payload = await response.aread()
-                except httpx.HTTPError as error:
-                    raise _Again(_broken(url, error)) from error
-                return Answer(response.status_code, response.headers, payload, str(response.url))
+            async with self._send(method, url, headers, body, ends) as response:
+                answer = Answer(response.status_code, response.headers, await _whole(response), str(response.url))
+            self._ask_for_retry(answer)
+            return answer
 
-        return await self._within_deadline(attempt, method, url, deadline)
+        try:
+            with trio.fail_after(limit):
+                return await (_retrying(attempt, limit) if method in SAFE_METHODS else attempt())
+        except trio.TooSlowError as error:
+            raise _too_late(url, limit) from error
+        except _Again as again:
+            if again.answer is not None and again.answer.status in RETRIED_STATUSES:
+                return again.answer
+            if isinstance(again.final, errors.Unreachable):
+                self.gave_up(url, started)
+            raise again.final from again
 
     @asynccontextmanager
     async def stream(
@@ -136,99 +161,42 @@ class Network:
     ) -> AsyncGenerator[StreamedAnswer, None]:
         """GET with the body as it comes, tried once: only the caller knows how to resume.
 
-        The deadline (seconds) holds for the whole body, ``stall`` for each wait for the next bytes.
-        Raises as :meth:`request` does; chunks raise ServerFault.
+        The deadline (seconds) holds for the whole body, ``stall`` for each wait for the next bytes. Every status is
+        given. Raises as :meth:`request` does; chunks raise ServerFault.
         """
         limit = self.deadline if deadline is None else deadline
-        timeout = min(limit, READ_TIMEOUT if stall is None else stall)
+        longest_wait = min(limit, READ_TIMEOUT if stall is None else stall)
         with trio.move_on_after(limit) as scope:
+            begins_by = trio.current_time() + min(limit, self.deadline)
             try:
-                async with self._send("GET", url, headers, {"timeout": _timeout(timeout)}) as response:
-                    yield StreamedAnswer(
-                        response.status_code, response.headers, str(response.url), _chunks(response, url)
-                    )
+                async with self._send("GET", url, headers, {"timeout": timeouts(longest_wait)}, begins_by) as response:
+                    yield StreamedAnswer(response.status_code, response.headers, str(response.url), _chunks(response))
             except _Again as again:
                 raise again.final from again
         if scope.cancelled_caught:
-            raise errors.DeadlineExceeded(f"{url} did not answer within {limit:g} s.", url=url)
-
-    async def _within_deadline(
-        self, attempt: Callable[[], Any], method: str, url: str, deadline: float | None
-    ) -> Answer:
-        limit = self.deadline if deadline is None else deadline
-        started = trio.current_time()
-        try:
-            with trio.fail_after(limit):
-                return await self._retrying(attempt, method, limit)
-        except trio.TooSlowError as error:
-            self._note_failure(self.origin(url), started)
-            raise errors.DeadlineExceeded(f"{url} did not answer within {limit:g} s.", url=url) from error
-        except _Again as again:
-            raise again.final from again
-
-    async def _retrying(self, attempt: Callable[[], Any], method: str, limit: float) -> Answer:
-        if method not in SAFE_METHODS:
-            answer: Answer = await attempt()
-            return answer
-        ends = trio.current_time() + limit
-
-        def backoff(error: Exception) -> bool | float:
-            if not isinstance(error, _Again):
-                return False
-            if error.pause is None:
-                return True
-            return error.pause if trio.current_time() + error.pause < ends else False
-
-        async for trial in stamina.retry_context(on=backoff, attempts=3, timeout=limit, wait_initial=0.2, wait_max=5):
-            with trial:
-                answer = await attempt()
-                if answer.status in RETRIED_STATUSES:
-                    self._raise_retried(answer, last=trial.num == 3)  # noqa: PLR2004 - as many as attempts
-                return answer
-        raise AssertionError("stamina ends its loop by an answer or an exception")
-
-    def _raise_retried(self, answer: Answer, *, last: bool) -> None:
-        if answer.status != 429:  # noqa: PLR2004
-            if last:
-                return
-            raise _Again(errors.ServerFault(f"{answer.url} answered {answer.status}.", status=answer.status))
-        pause = retry_after(answer.headers)
-        origin = self.origin(answer.url)
-        origin.paused_until = max(origin.paused_until, trio.current_time() + pause)
-        raise _Again(
-            errors.Throttled(
-                f"{origin.base} asks for a pause of {pause:g} s (too many requests). Try again then.",
-                status=429,
-                url=answer.url,
-            ),
-            pause,
-        )
+            raise _too_late(url, limit)
 
     @asynccontextmanager
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: Mapping[str, Any]
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: Mapping[str, Any], ends: float
     ) -> AsyncGenerator[httpx.Response, None]:
-        """Send, follow redirects (each to its own origin, with that origin's credentials), map failures."""
-        for _ in range(MAXIMUM_REDIRECTS):
+        """Send and follow redirects, each with the credentials of its own origin; the answer begins before ``ends``."""
+        first = origin_of(url)
+        for _ in range(MAXIMUM_REDIRECTS + 1):
             origin = self.origin(url)
-            if origin.down_since is not None:
-                raise errors.Unreachable(
-                    f"{origin.base} does not answer; it is asked again in the background.", url=url
-                )
-            started = trio.current_time()
+            _refuse_if_down(origin, url)
+            if origin.paused_until > ends:
+                raise _throttled(origin.base, origin.paused_until - trio.current_time(), url)
             await origin.wait_for_turn()
+            # No await may stand between taking the limiter and the request: see Origin.
             async with origin.limiter:
-                request = origin.client.build_request(method, url, headers=_headers(origin, headers), **body)
+                _refuse_if_down(origin, url)
+                fitting = _headers(origin, headers, foreign=origin.base != first)
+                request = origin.client.build_request(method, url, headers=fitting, **body)
+                response = await self._begin(origin, request, ends)
                 try:
-                    response = await origin.client.send(request, stream=True)
-                except (httpx.ConnectError, httpx.TimeoutException) as error:
-                    self._note_failure(origin, started)
-                    raise _Again(
-                        errors.Unreachable(f"{origin.base} cannot be reached: {_words(error)}.", url=url)
-                    ) from error
-                except httpx.HTTPError as error:
-                    raise _Again(_broken(url, error)) from error
-                try:
+                    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                        origin.pause(retry_after(response.headers))
                     location = response.headers.get("location")
                     if not (response.has_redirect_location and location and method in SAFE_METHODS):
                         yield response
@@ -237,19 +205,47 @@ class Network:
                 finally:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                         await response.aclose()
-        raise errors.ServerFault(f"{url} redirects more than {MAXIMUM_REDIRECTS} times.", url=url)
+        raise errors.ServerFault(f"{shown(url)} redirects more than {MAXIMUM_REDIRECTS} times.", url=shown(url))
 
-    def _note_failure(self, origin: Origin, started: float) -> None:
-        if origin.down_since is None and trio.current_time() - started > SLOW_FAILURE:
-            origin.down_since = trio.current_time()
-            log.info("%s does not answer; requests fail at once until it does", origin.base)
-            self._nursery.start_soon(origin.probe_until_up)
+    async def _begin(self, origin: Origin, request: httpx.Request, ends: float) -> httpx.Response:
+        """Send, and wait for the beginning of the answer."""
+        url = str(request.url)
+        started = trio.current_time()
+        with trio.CancelScope(deadline=ends) as scope:
+            origin.waiting.add(scope)
+            try:
+                response = await origin.client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.TimeoutException) as error:
+                origin.has_failed(self._nursery, started)
+                raise _Again(
+                    errors.Unreachable(f"{origin.base} cannot be reached: {_words(error)}.", url=shown(url))
+                ) from error
+            except httpx.HTTPError as error:
+                raise _Again(_broken(url, error)) from error
+            finally:
+                origin.waiting.discard(scope)
+            origin.has_answered()
+            return response
+        _refuse_if_down(origin, url)
+        origin.has_failed(self._nursery, started)
+        raise _too_late(url, trio.current_time() - started)
+
+    def _ask_for_retry(self, answer: Answer) -> None:
+        if answer.status == httpx.codes.TOO_MANY_REQUESTS:
+            seconds = retry_after(answer.headers)
+            raise _Again(_throttled(origin_of(answer.url), seconds, answer.url), pause=seconds, answer=answer)
+        if answer.status in RETRIED_STATUSES:
+            fault = errors.ServerFault(f"{shown(answer.url)} answered {answer.status}.", status=answer.status)
+            pause = retry_after(answer.headers) if "retry-after" in answer.headers else None
+            raise _Again(fault, pause=pause, answer=answer)
 
 
 @asynccontextmanager
 async def open_network(*, deadline: float = 30.0, file_connections: int = 16) -> AsyncGenerator[Network, None]:
     """The network of a drive, for as long as the block lasts; ``deadline`` in seconds."""
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
+    # httpx tells every address it asks, signatures in it included.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     async with trio.open_nursery() as nursery:
         network = Network(nursery, deadline=deadline, file_connections=file_connections)
         try:
@@ -261,66 +257,91 @@ async def open_network(*, deadline: float = 30.0, file_connections: int = 16) ->
                     await origin.client.aclose()
 
 
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address, without user and password."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise errors.ConfigurationError(f"{url!r} is not an http or https address.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-
-
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that an answer asks to wait: a number or a date (RFC 9110); 1 where it does not say."""
     value = headers.get("retry-after", "")
+    if value.strip().isdecimal():
+        return max(SHORTEST_PAUSE, float(value))
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - _now())
+        return max(SHORTEST_PAUSE, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return 1.0
 
 
-def _now() -> float:
-    import time  # noqa: PLC0415
+async def _retrying(attempt: Callable[[], Awaitable[Answer]], limit: float) -> Answer:
+    """Try as often as makes sense within so many seconds."""
+    ends = trio.current_time() + limit
+    failures = 0
 
-    return time.time()
+    def backoff(error: Exception) -> bool | float:
+        nonlocal failures
+        if not isinstance(error, _Again):
+            return False
+        if error.pause is not None:
+            return error.pause if trio.current_time() + error.pause < ends else False
+        failures += 1
+        return failures < TRIES
 
-
-def _timeout(read: float) -> httpx.Timeout:
-    """Seconds between two pieces of an answer; the limiter sees to it that nobody waits for the pool."""
-    return httpx.Timeout(read, connect=min(read, CONNECT_TIMEOUT), pool=None)
-
-
-def _make_client(connections: int) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30),
-        timeout=_timeout(READ_TIMEOUT),
-        follow_redirects=False,
-        headers={"User-Agent": f"alyxfs/{__version__}", "Accept-Encoding": "identity"},
+    tries = stamina.retry_context(
+        on=backoff, attempts=None, timeout=limit, wait_initial=0.2, wait_jitter=0.2, wait_max=5
     )
+    async for trial in tries:
+        with trial:
+            return await attempt()
+    raise AssertionError("stamina ends its loop by an answer or an exception")
 
 
-def _headers(origin: Origin, headers: Mapping[str, str] | None) -> dict[str, str]:
-    merged = dict(headers or {})
+async def _whole(response: httpx.Response) -> bytes:
+    parts, length = [], 0
+    try:
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            length += len(part)
+            if length > LARGEST_BODY:
+                raise errors.TooLarge(f"{shown(str(response.url))} sends more than {LARGEST_BODY} bytes.")
+    except httpx.HTTPError as error:
+        raise _Again(_broken(str(response.url), error)) from error
+    return b"".join(parts)
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except httpx.HTTPError as error:
+        raise _broken(str(response.url), error) from error
+
+
+def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool) -> dict[str, str]:
+    """Fit the headers to the origin: a redirect to another one must not take the first one's credentials along."""
+    merged = {
+        name: value
+        for name, value in (headers or {}).items()
+        if not (foreign and name.lower() in {"authorization", "cookie"})
+    }
     authorization = origin.authorization() if origin.authorization else None
     if authorization is not None:
         merged.setdefault("Authorization", authorization)
     return merged
 
 
-async def _chunks(response: httpx.Response, url: str) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.aiter_raw():
-            yield chunk
-    except httpx.HTTPError as error:
-        raise _broken(url, error) from error
+def _refuse_if_down(origin: Origin, url: str) -> None:
+    if origin.down_since is not None:
+        raise errors.Unreachable(f"{origin.base} does not answer; it is asked again in the background.", url=shown(url))
+
+
+def _throttled(base: str, pause: float, url: str) -> errors.Throttled:
+    return errors.Throttled(
+        f"{base} asks for a pause of {pause:.0f} s (too many requests). Try again then.", status=429, url=shown(url)
+    )
+
+
+def _too_late(url: str, limit: float) -> errors.DeadlineExceeded:
+    return errors.DeadlineExceeded(f"{shown(url)} did not answer within {limit:.3g} s.", url=shown(url))
 
 
 def _broken(url: str, error: Exception) -> errors.ServerFault:
-    return errors.ServerFault(f"The answer of {url} broke off: {_words(error)}.", url=url)
+    return errors.ServerFault(f"The answer of {shown(url)} broke off: {_words(error)}.", url=shown(url))
 
 
 def _words(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,15 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 SLOW_FAILURE = 1.0
-"""Seconds: a connection that fails faster than this costs its callers nothing, so the breaker stays closed."""
+"""Seconds: a failure faster than this costs its callers nothing, so the breaker stays closed."""
 
 PROBE_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between the probes of a server that stopped answering; the last value repeats."""
+PROBE_DEADLINE = 5.0
+"""Seconds that a probe may take."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,25 @@ class TokenBucket:
 
     def take(self) -> float:
         """Take a token and return the seconds to wait before using it."""
-        now = trio.current_time()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._refill)
-        self._filled_at = now
+        self._fill()
         self._tokens -= 1
         return max(0.0, -self._tokens / self._refill)
 
+    def put_back(self) -> None:
+        """Return a token that was not used."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
+    def _fill(self) -> None:
+        now = trio.current_time()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._refill)
+        self._filled_at = now
+
 
 class Origin:
-    """A server (scheme, host, port), its connections and its state. Owned by one :class:`Network`."""
+    """A server (scheme, host, port), its connections and its state. Owned by one :class:`Network`.
+
+    State: changes only between two awaits, in the methods here.
+    """
 
     def __init__(self, base: str, client: httpx.AsyncClient, politeness: Politeness) -> None:
         self.base = base
@@ -61,24 +76,54 @@ class Origin:
         """Trio time before which the server asked not to be called (Retry-After)."""
         self.down_since: float | None = None
         """Trio time of the failure that opened the breaker; None while the server answers."""
+        self.answered_at = 0.0
+        """Trio time of the last answer."""
+        self.waiting: set[trio.CancelScope] = set()
+        """Of the requests that wait for the beginning of an answer: an opening breaker ends them."""
+
+    def pause(self, seconds: float) -> None:
+        """Keep quiet for so long, as the server asks."""
+        self.paused_until = max(self.paused_until, trio.current_time() + seconds)
+
+    def has_answered(self) -> None:
+        """Note that the server is there."""
+        self.answered_at = trio.current_time()
+        self.down_since = None
+
+    def has_failed(self, nursery: trio.Nursery, since: float) -> None:
+        """Open the breaker if this took long and nothing was answered meanwhile; ``since`` in trio time."""
+        now = trio.current_time()
+        if self.down_since is not None or now - since < SLOW_FAILURE or self.answered_at > since:
+            return
+        self.down_since = now
+        log.info("%s does not answer; requests fail at once until it does", self.base)
+        for scope in self.waiting:
+            scope.cancel()
+        nursery.start_soon(self._probe_until_up)
 
     async def wait_for_turn(self) -> None:
         """Sleep as long as the bucket and the server's own Retry-After ask for."""
         if self.bucket is not None:
-            await trio.sleep(self.bucket.take())
-        while (pause := self.paused_until - trio.current_time()) > 0:
+            try:
+                await trio.sleep(self.bucket.take())
+            except trio.Cancelled:
+                self.bucket.put_back()
+                raise
+        while (pause := self.paused_until - trio.current_time()) > 0:  # noqa: ASYNC110 - it may grow meanwhile
             await trio.sleep(pause)
 
-    async def probe_until_up(self) -> None:
+    async def _probe_until_up(self) -> None:
         """Ask until any answer comes, then close the breaker: no caller waits for a server that is down."""
         attempt = 0
         while self.down_since is not None:
             await trio.sleep(PROBE_PAUSES[min(attempt, len(PROBE_PAUSES) - 1)])
             attempt += 1
             try:
-                async with self.limiter:
-                    with trio.fail_after(5):
+                with trio.fail_after(PROBE_DEADLINE):
+                    async with self.limiter:
                         await self.client.head(self.base + "/", headers={"Accept": "*/*"})
-            except (httpx.HTTPError, OSError, trio.TooSlowError):
+            except (httpx.HTTPError, trio.TooSlowError) as error:
+                log.debug("%s still does not answer: %s", self.base, error)
                 continue
-            self.down_since = None
+            self.has_answered()
+            log.info("%s answers again", self.base)
