@@ -73,8 +73,9 @@ NAMES_CAN_REPEAT = frozenset({"subjects"})
 """Endpoints whose look-up the server lets repeat (nicknames are unique only per lab and responsible user); a repeated
 one makes both records unreachable: their detail address is a 500 for every method (measured)."""
 
-NOTE_WITH_IMAGE = "A note that has a picture cannot be changed (the server fails): make a new note and delete this one."
-"""PATCH of such a note is a 500 (measured). Its picture can be given once, with the POST or by a first PATCH."""
+LONGEST_PICTURE_NAME = 100
+"""Characters of the path of a note's picture on the server. Each save of the note stores the picture anew, with 37
+characters more in its name, and a name too long is a 500 (measured; misc/models: the column is a plain ImageField)."""
 
 COMPUTED: Mapping[str, frozenset[str]] = {
     "subjects": frozenset(
@@ -176,6 +177,32 @@ _CONTENT_TYPES: Mapping[str, str] = {
     "probeinsertion": "insertions",
 }
 
+HOLD_NAMES_OF: Mapping[str, tuple[str, ...]] = {
+    "subjects": (
+        "sessions",
+        "weighings",
+        "water-administrations",
+        "insertions",
+        "chronic-insertions",
+        "trajectories",
+        "surgeries",
+        "users",
+        "water-restriction",
+        "water-restricted-subjects",
+    ),
+    "labs": ("subjects", "sessions", "locations", "insertions", "trajectories", "chronic-insertions", "users"),
+    "projects": ("subjects", "sessions", "insertions", "trajectories"),
+    "users": ("subjects", "sessions", "weighings", "water-administrations", "notes", "datasets", "projects", "users"),
+    "tags": ("datasets",),
+    "revisions": ("datasets",),
+    "dataset-types": ("datasets",),
+    "data-formats": ("datasets",),
+    "data-repository": ("datasets", "files", "labs", "tasks"),
+    "data-repository-type": ("data-repository",),
+    "locations": ("sessions", "surgeries"),
+}
+"""Endpoints whose records name those of another, so that a new name changes them too."""
+
 FOUND_AGAIN_BY: Mapping[str, tuple[str, ...]] = {
     "sessions": ("subject", "number"),
     "weighings": ("subject",),
@@ -227,6 +254,20 @@ def linked_records(endpoint: str, document: Mapping[str, Any]) -> list[tuple[str
         if kind in _CONTENT_TYPES and document.get("object_id"):
             links.append((_CONTENT_TYPES[kind], str(document["object_id"])))
     return links
+
+
+def picture_hinders(note: Mapping[str, Any]) -> bool:
+    """Whether the picture of a note keeps it from being changed; a new picture, with a short name, never does."""
+    if not note.get("image"):
+        return False
+    path = str(note["image"]).rpartition("/uploaded/")[2]
+    return len(path) + len(".") + len(str(note.get("object_id"))) > LONGEST_PICTURE_NAME
+
+
+def short_picture_name(filename: str) -> str:
+    """A name for a picture that leaves room for what the server adds to it."""
+    stem, dot, extension = filename.rpartition(".")
+    return f"{stem[:20]}{dot}{extension[:5]}" if dot else filename[:20]
 
 
 def without_refused_empties(endpoint: str, document: Mapping[str, Any]) -> dict[str, Any]:
