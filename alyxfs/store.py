@@ -144,16 +144,16 @@ class Store:
             connection.executemany(_PUT_RECORD, rows)
 
     def record(
-        self, endpoint: str, key: str, identity: str | None = None, *, whole: bool = True
+        self, endpoint: str, key: str | None, identity: str | None = None, *, whole: bool = True
     ) -> StoredRecord | None:
-        """The record with this look-up, and with this identity if one is given; the newest of several."""
+        """The record of this identity if one is given, else the newest with this look-up."""
+        column, value = ("key", key) if identity is None else ("identity", identity)
         query = (
             "SELECT identity, key, whole, body, fetched_at, changed_at FROM records "
-            "WHERE endpoint = ? AND key = ? AND whole = ? AND (? IS NULL OR identity = ?) "
-            "ORDER BY fetched_at DESC LIMIT 1"
+            f"WHERE endpoint = ? AND {column} = ? AND whole = ? ORDER BY fetched_at DESC LIMIT 1"  # noqa: S608
         )
         with self._reading() as connection:
-            row = connection.execute(query, (endpoint, key, whole, identity, identity)).fetchone()
+            row = connection.execute(query, (endpoint, value, whole)).fetchone()
             return row and StoredRecord(row[0], row[1], bool(row[2]), zlib.decompress(row[3]), row[4], row[5])
         return None
 

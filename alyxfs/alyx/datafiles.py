@@ -101,7 +101,9 @@ def file_of_dataset(dataset: Mapping[str, Any], preferred: tuple[str, ...] = ())
 
     ``preferred``: beginnings of repository names, best first.
     """
-    records = [record for record in dataset.get("file_records") or () if record.get("exists") and record.get("data_url")]
+    records = [
+        record for record in dataset.get("file_records") or () if record.get("exists") and record.get("data_url")
+    ]
     records.sort(key=lambda record: _preference(str(record.get("data_repository")), preferred))
     return DataFile(
         identity=str(dataset.get("id") or str(dataset.get("url", "")).rsplit("/", 1)[-1]),

@@ -214,9 +214,9 @@ class Library:
         page = await walk.more()
         self._note_up()
         now = time.time()
-        fresh = await trio.to_thread.run_sync(rows.keep_page, self._store, endpoint, page, now) if page else []
-        if not endpoint.detailed:
-            _make_keys_unique(listing.rows, fresh)
+        fresh = []
+        if page:
+            fresh = await trio.to_thread.run_sync(rows.keep_page, self._store, endpoint, page, now, listing.rows)
         listing.remarks = walk.remarks
         listing.extend(fresh, now)
         if walk.ended:
@@ -296,9 +296,7 @@ class Library:
     def known_record(self, endpoint: str, key: str, identity: str | None = None) -> Record | None:
         """The record in memory, however old; never awaits."""
         record = self._memory.get((endpoint, key, identity)) or self._memory.get((endpoint, key, None))
-        if record is None or (identity is not None and record.identity not in {identity, key}):
-            return None
-        return record
+        return record if record is not None and _is_it(record, key, identity) else None
 
     def forget(self, endpoint: str, key: str | None = None) -> None:
         """Ask again for this record, or (no key) for the endpoint's listings and queries, before showing them."""
@@ -312,9 +310,10 @@ class Library:
 
     async def _stored_record(self, endpoint: str, key: str, identity: str | None) -> Record | None:
         stored = self._unsaved[endpoint, key][1] if (endpoint, key) in self._unsaved else None
-        if stored is None or identity not in {None, stored.identity}:
-            stored = await trio.to_thread.run_sync(self._store.record, endpoint, key, identity)
         if stored is None:
+            wanted = None if identity == key else identity
+            stored = await trio.to_thread.run_sync(self._store.record, endpoint, key, wanted)
+        if stored is None or not _is_it(stored, key, identity):
             return None
         return self._remember(endpoint, key, await trio.to_thread.run_sync(_record_of, endpoint, stored))
 
@@ -363,7 +362,7 @@ class Library:
 
     async def _keep(self, endpoint: Endpoint, key: str, document: dict[str, Any], known: Record | None) -> Record:
         now = time.time()
-        identity = rows.identity_of(endpoint, document)
+        identity = rows.identity_of(endpoint, document, key)
         body, content = await trio.to_thread.run_sync(_texts, document)
         modified = rows.modified_of(endpoint.name, document)
         if modified is None:
@@ -512,6 +511,11 @@ def _record_of(endpoint: str, stored: StoredRecord) -> Record:
     )
 
 
+def _is_it(record: Record | StoredRecord, key: str, identity: str | None) -> bool:
+    """Whether this is the record meant; callers that know no identity but the look-up give that, or none."""
+    return identity in {None, key, record.identity}
+
+
 def _texts(document: Any) -> tuple[bytes, bytes]:
     return documents.compact(document), documents.render(document)
 
@@ -524,15 +528,6 @@ def _weight(record: Record) -> int:
 def _append_unseen(listing: Listing, known: list[Row], fetched_at: float) -> None:
     seen = {row.identity for row in listing.rows}
     listing.extend([row for row in known if row.identity not in seen], fetched_at)
-
-
-def _make_keys_unique(known: list[Row], fresh: list[Row]) -> None:
-    """Names made from fields can meet: a second row gets the start of its identity behind the name."""
-    taken = {row.key for row in known}
-    for row in fresh:
-        if row.key in taken:
-            row.key = f"{row.key}~{row.identity[:8]}"
-        taken.add(row.key)
 
 
 def _copy(error: Exception) -> Exception:

@@ -54,7 +54,7 @@ def _endpoint(
     list_get = on_list.get("get", {})
     detail_get = on_detail.get("get", {})
     listed = _answers_with_list(list_get)
-    detailed = bool(detail_get) and not _answers_with_list(detail_get) and name not in NO_DETAIL
+    detailed = "get" in on_detail and not _answers_with_list(detail_get) and name not in NO_DETAIL
     description = (list_get or detail_get or on_list.get("post", {})).get("description", "").strip()
     return Endpoint(
         name=name,

@@ -13,21 +13,20 @@ from alyxfs.alyx.walk import identity_in_url
 from alyxfs.store import StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from alyxfs.alyx.endpoints import Endpoint
     from alyxfs.store import Store
 
 
-def identity_of(endpoint: Endpoint, document: Mapping[str, Any]) -> str:
-    """What tells this record from all others of its endpoint: its id, its address, or (rows without) its content."""
-    if not endpoint.detailed and "id" not in document:
-        return hashlib.blake2b(documents.compact(document), digest_size=16).hexdigest()
+def identity_of(endpoint: Endpoint, document: Mapping[str, Any], key: str | None = None) -> str:
+    """What tells this record from all others of its endpoint: its id, its address, its look-up, or its content.
+
+    ``key`` is the look-up it was fetched by, if it was: not every detail holds it.
+    """
     identity = document.get("id")
-    if identity is None:
-        identity = identity_in_url(document)
-    if identity is None and endpoint.lookup is not None:
-        identity = document.get(endpoint.lookup)
+    if identity is None and endpoint.detailed:
+        identity = identity_in_url(document) or document.get(endpoint.lookup or "") or key
     if identity is None:
         return hashlib.blake2b(documents.compact(document), digest_size=16).hexdigest()
     return str(identity)
@@ -66,14 +65,23 @@ def record_in_row(endpoint: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in row_only}
 
 
-def keep_page(store: Store, endpoint: Endpoint, page: list[dict[str, Any]], now: float) -> list[Row]:
-    """Put the rows of a page into the store and return what a listing remembers of them. Blocks: call in a thread."""
+def keep_page(
+    store: Store, endpoint: Endpoint, page: list[dict[str, Any]], now: float, known: Sequence[Row] = ()
+) -> list[Row]:
+    """Put the rows of a page into the store and return what a listing remembers of them. Blocks: call in a thread.
+
+    Names made from fields can meet: one that a row of ``known`` has already gets the start of its identity behind it.
+    """
+    taken = set() if endpoint.detailed else {row.key for row in known}
     quirk = quirk_of(endpoint.name)
     whole = row_is_record(endpoint)
     rows, records = [], []
     for document in page:
         identity = identity_of(endpoint, document)
         key = key_of(endpoint, document, identity)
+        if not endpoint.detailed:
+            key = f"{key}~{identity[:8]}" if key in taken else key
+            taken.add(key)
         content = record_in_row(endpoint.name, document) if whole else document
         size = len(documents.render(content)) if whole else None
         kept = tuple(document.get(name) for name in quirk.kept)

@@ -33,6 +33,9 @@ PAGE_BYTES = 16 * 1024**2
 PAGE_SECONDS = 10.0
 """Seconds a page may take, judged by the one before: well below the deadline of a request."""
 
+TIMED_ROWS = 200
+"""Rows from which on the time of a page counts."""
+
 RANGE_ROWS = 925
 """Rows aimed at in a range of id: with random UUIDs one range in 150 exceeds a page of 1000 and is split."""
 
@@ -45,8 +48,8 @@ STEPS_BACK = 20
 MORE_WALKS = 1
 """Further walks of a list without ranges of id in which rows lack."""
 
-_FAULTS_OF_A_RANGE = 14
-"""Halvings after which a failing range holds the failing row and no other (2 to this power is well above 1000)."""
+_FAULTS_OF_A_RANGE = 22
+"""Halvings after which a range of a thousand ids holds, but for one case in 4,000, the failing row and no other."""
 
 _ALL_IDS = 1 << 128
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -97,7 +100,8 @@ class Walk:
         self._next = 0  # offset of the first row that was not asked for
         self._pages = 0
         self._overlap = False
-        self._largest = MAXIMUM_PAGE  # rows in a page, lowered by large, slow and failing ones
+        self._bearable = MAXIMUM_PAGE  # rows that a page may have by the size and time of the last one
+        self._careful = MAXIMUM_PAGE  # new rows that a page may have after failures
         self._skipped = 0
         self._bad_in_a_row = 0
         self._steps_back = 0
@@ -121,9 +125,9 @@ class Walk:
     # By offset
 
     async def _more_of_pages(self) -> list[dict[str, Any]]:
-        limit = min(self._largest, FIRST_PAGES[self._pages] if self._pages < len(FIRST_PAGES) else MAXIMUM_PAGE)
-        offset = self._next - 1 if self._overlap else self._next
-        page = await self._page_or_smaller(limit, offset)
+        planned = FIRST_PAGES[self._pages] if self._pages < len(FIRST_PAGES) else MAXIMUM_PAGE
+        limit = min(planned, self._bearable, self._careful + self._overlap)
+        page = await self._page_or_smaller(limit)
         if page is None:
             return []
         self._pages += 1
@@ -138,7 +142,7 @@ class Walk:
             self._steps_back += 1
             self._next = max(1, self._next - (limit - 1))
             return fresh
-        self._next = offset + len(page.rows)
+        self._next += len(page.rows) - self._overlap
         self._overlap = bool(page.rows)
         past_end = len(page.rows) < limit if page.count is None else self._next >= page.count
         if self._at_front or not page.rows or past_end:
@@ -147,37 +151,43 @@ class Walk:
             self._begin_ranges(page.count, known_matter=False)
         return fresh
 
-    async def _page_or_smaller(self, limit: int, offset: int) -> Page | None:
-        """The page, or None after a failure that one bad row can explain: then the next try is smaller or one on."""
-        started = trio.current_time()
+    async def _page_or_smaller(self, limit: int) -> Page | None:
+        """The next page, or None after a failure that one bad row can explain: the next try is smaller, or one on."""
         try:
-            page = await self._fetch(self._filters, limit, offset)
+            page = await self._timed(self._filters, limit, self._next - self._overlap)
         except errors.ServerFault as fault:
             if fault.status != 500:  # noqa: PLR2004 - a gateway's failure says nothing of rows
                 raise
-            if limit > 1:
-                self._largest = max(1, limit // 2)
-                return None
-            self._bad_in_a_row += 1
-            if self._bad_in_a_row >= BAD_ROWS_IN_A_ROW:
-                raise
-            self._skip_row(offset, fault)
+            if limit > 1 + self._overlap:
+                self._careful = limit // 2
+            elif self._overlap:
+                self._overlap = False
+            else:
+                self._bad_in_a_row += 1
+                if self._bad_in_a_row >= BAD_ROWS_IN_A_ROW:
+                    raise
+                self._skip_row(fault)
             return None
         self._bad_in_a_row = 0
-        self._largest = self._next_size(page, trio.current_time() - started)
+        self._careful = min(MAXIMUM_PAGE, self._careful * 2)
         return page
 
-    def _next_size(self, page: Page, seconds: float) -> int:
-        rows = max(1, len(page.rows))
-        by_size = int(PAGE_BYTES * rows / max(1, page.size))
-        by_time = int(PAGE_SECONDS * rows / max(seconds, 1e-6))
-        return max(1, min(MAXIMUM_PAGE, by_size, by_time, self._largest * 2))
+    async def _timed(self, filters: Filters, limit: int, offset: int) -> Page:
+        """A page; how large and slow it was says how many rows the next one may have."""
+        started = trio.current_time()
+        page = await self._fetch(filters, limit, offset)
+        seconds = max(trio.current_time() - started, 1e-6)
+        if page.rows:
+            by_size = PAGE_BYTES * len(page.rows) // max(1, page.size)
+            # The time of a small page is the way to the server and back, and says little of a large one.
+            by_time = int(PAGE_SECONDS * len(page.rows) / seconds) if len(page.rows) >= TIMED_ROWS else MAXIMUM_PAGE
+            self._bearable = max(2, min(MAXIMUM_PAGE, by_size, by_time))
+        return page
 
-    def _skip_row(self, offset: int, fault: errors.ServerFault) -> None:
+    def _skip_row(self, fault: errors.ServerFault) -> None:
+        self.remarks.append(f"Row {self._next} of the list is left out, the server fails on it: {fault}")
         self._skipped += 1
-        self._next = offset + 1
-        self._overlap = False  # the row before the next one is the one that fails
-        self.remarks.append(f"Row {offset} of the list is left out, the server fails on it: {fault}")
+        self._next += 1
 
     def _finish_pages(self) -> None:
         lacking = (self.count or 0) - self._skipped - len(self._seen)
@@ -221,10 +231,10 @@ class Walk:
             return []
         self._range_requests_left -= 1
         current = ranges[-1]
-        if current.count is not None and current.count > self._largest:
+        if current.count is not None and current.count > self._bearable:
             return await self._split_by_count(ranges, current)
         try:
-            page = await self._fetch(combined(self._filters, current.conditions()), self._largest, 0)
+            page = await self._timed(combined(self._filters, current.conditions()), self._bearable, 0)
         except errors.ServerFault as fault:
             if fault.status != 500:  # noqa: PLR2004
                 raise

@@ -1,0 +1,328 @@
+"""What is known of a server: how many requests it costs, and what is served when the server does not answer."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from small_alyx import identifiers, small_alyx
+
+from alyxfs import documents, errors
+from alyxfs.alyx.api import Api
+from alyxfs.alyx.library import open_library
+from alyxfs.alyx.login import Account
+from alyxfs.net import open_network
+from alyxfs.store import open_store
+
+pytestmark = pytest.mark.trio
+
+
+@pytest.fixture
+def alyx():
+    with small_alyx() as alyx:
+        alyx.put("subjects", [{"nickname": f"S{number}", "id": identity, "url": f"http://alyx.example/subjects/S{number}"}
+                              for number, identity in enumerate(identifiers(60))])
+        alyx.put("datasets", [{"id": identity, "name": "a.npy", "public": True, "protected": False,
+                               "auto_datetime": "2024-05-01T12:00:00.5"} for identity in identifiers(1500, seed=1)])
+        alyx.put("files", [{"id": identity, "exists": True} for identity in identifiers(2500, seed=2)])
+        yield alyx
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "known" / "store.sqlite"
+
+
+@asynccontextmanager
+async def library_of(alyx, path, **options):
+    async with open_network(deadline=5) as network, open_store(path) as store:
+        api = Api(network, alyx.url, Account("anna", None, "good"))
+        async with open_library(api, store, **options) as library:
+            yield library
+
+
+async def whole(listing):
+    index = 0
+    while await listing.has(index):
+        index += 1
+    return listing.rows
+
+
+async def test_a_second_listing_asks_nothing(alyx, path):
+    async with library_of(alyx, path) as library:
+        rows = await whole(library.listing("datasets"))
+        assert len(rows) == len({row.identity for row in rows}) == 1500
+        asked = len(alyx.asked_for("/datasets"))
+        assert asked <= 4
+        assert await whole(library.listing("datasets")) == rows
+        assert len(alyx.asked_for("/datasets")) == asked
+
+
+async def test_readers_of_one_list_share_the_walk(alyx, path):
+    async with library_of(alyx, path) as library, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(whole, library.listing("datasets"))
+    assert len(alyx.asked_for("/datasets")) == 4
+
+
+async def test_a_reader_that_stops_stops_the_paging(alyx, path):
+    alyx.put("datasets", [{"id": identity} for identity in identifiers(20_000)])
+    async with library_of(alyx, path) as library:
+        listing = library.listing("datasets")
+        for index in range(20):
+            assert await listing.has(index)
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        assert len(alyx.asked_for("/datasets")) == 2
+        assert len(listing.rows) == 274
+
+
+async def test_a_row_that_is_the_record_needs_no_request(alyx, path):
+    async with library_of(alyx, path) as library:
+        rows = await whole(library.listing("datasets"))
+        asked = len(alyx.asked)
+        for row in rows[::100]:
+            record = await library.record("datasets", row.key, identity=row.identity)
+            assert len(record.content) == row.size
+            assert set(record.document) == {"id", "name", "auto_datetime"}
+            assert record.modified == row.modified == 1714564800.5
+        assert len(alyx.asked) == asked
+
+
+async def test_a_record_costs_one_request_and_then_none(alyx, path):
+    async with library_of(alyx, path) as library:
+        first = await library.record("subjects", "S7")
+        assert first.document["more"] == [1, 2, 3]
+        assert first.content == documents.render(first.document)
+        assert await library.record("subjects", "S7") == first
+        assert library.known_record("subjects", "S7") == first
+        assert alyx.asked_for("/subjects") == ["/subjects/S7"]
+
+
+async def test_readers_of_one_record_share_one_request(alyx, path):
+    alyx.slow = threading.Event()
+    async with library_of(alyx, path) as library, trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(library.record, "subjects", "S7")
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        alyx.slow.set()
+    assert alyx.asked_for("/subjects") == ["/subjects/S7"]
+
+
+async def test_a_reader_that_gives_up_leaves_the_request_to_the_others(alyx, path):
+    alyx.slow = threading.Event()
+    found = []
+
+    async def read():
+        found.append(await library.record("subjects", "S7"))
+
+    async with library_of(alyx, path) as library, trio.open_nursery() as nursery:
+        with trio.move_on_after(0.1):
+            await library.record("subjects", "S7")
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        alyx.slow.set()
+    assert len(found) == 1
+    assert alyx.asked_for("/subjects") == ["/subjects/S7"]
+
+
+async def test_that_there_is_no_such_record_is_remembered_for_a_while(alyx, path):
+    async with library_of(alyx, path) as library:
+        for _ in range(5):
+            with pytest.raises(errors.NotFound):
+                await library.record("subjects", "nobody")
+    assert alyx.asked_for("/subjects") == ["/subjects/nobody"]
+
+
+async def test_forgetting_asks_again(alyx, path):
+    async with library_of(alyx, path) as library:
+        await library.record("subjects", "S7")
+        alyx.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "changed": True}
+        library.forget("subjects", "S7")
+        assert (await library.record("subjects", "S7")).document["changed"]
+        await whole(library.listing("subjects"))
+        alyx.rows["subjects"].pop()
+        library.forget("subjects")
+        assert len(await whole(library.listing("subjects"))) == 59
+    async with library_of(alyx, path) as library:
+        assert len(await whole(library.listing("subjects"))) == 59
+
+
+async def test_fresh_asks_the_server_and_hides_no_failure(alyx, path):
+    async with library_of(alyx, path) as library:
+        await library.record("subjects", "S7")
+        await library.record("subjects", "S7", fresh=True)
+        assert len(alyx.asked_for("/subjects")) == 2
+        alyx.stop()
+        with pytest.raises(errors.Unreachable):
+            await library.record("subjects", "S7", fresh=True)
+
+
+async def test_what_is_known_is_served_when_the_server_is_gone(alyx, path):
+    async with library_of(alyx, path, time_to_live=0) as library:
+        rows = await whole(library.listing("datasets"))
+        record = await library.record("subjects", "S7")
+        assert not record.stale
+        alyx.stop()
+        again = await library.record("subjects", "S7")
+        assert again.stale
+        assert again.content == record.content
+        listing = library.listing("datasets")
+        assert await whole(listing) == rows
+        assert listing.stale
+        with pytest.raises(errors.Unreachable):
+            await library.record("subjects", "S8")
+        with pytest.raises(errors.Unreachable):
+            await whole(library.listing("files"))
+        assert library.status()["stale_since"]
+
+
+async def test_a_walk_that_breaks_is_completed_with_what_was_known(alyx, path):
+    async with library_of(alyx, path, time_to_live=0) as library:
+        rows = await whole(library.listing("datasets"))
+        listing = library.listing("datasets")
+        await listing.has(0)
+        alyx.stop()
+        assert {row.identity for row in await whole(listing)} == {row.identity for row in rows}
+        assert listing.stale
+
+
+async def test_a_mount_without_network_has_what_was_known(alyx, path):
+    async with library_of(alyx, path) as library:
+        await library.schema()
+        await library.record("subjects", "S7")
+        rows = await whole(library.listing("files"))
+    alyx.stop()
+    async with library_of(alyx, path, time_to_live=0) as library:
+        assert "subjects" in (await library.schema()).endpoints
+        await library.check_access()
+        assert (await library.record("subjects", "S7")).stale
+        listing = library.listing("files")
+        assert await whole(listing) == rows
+        assert listing.stale
+        assert (await library.record("files", rows[-1].key)).document == {"id": rows[-1].key, "exists": True}
+
+
+async def test_a_new_mount_within_the_time_to_live_asks_for_no_list(alyx, path):
+    async with library_of(alyx, path) as library:
+        rows = await whole(library.listing("files"))
+    asked = len(alyx.asked_for("/files"))
+    async with library_of(alyx, path) as library:
+        assert await whole(library.listing("files")) == rows
+    assert len(alyx.asked_for("/files")) == asked
+
+
+async def test_the_server_is_found_again(alyx, path):
+    port = int(alyx.url.rsplit(":", 1)[1])
+    async with library_of(alyx, path, time_to_live=0) as library:
+        await library.record("subjects", "S7")
+        alyx.stop()
+        assert (await library.record("subjects", "S7")).stale
+        with small_alyx(port) as back:
+            back.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "new": 1}
+            with trio.fail_after(10):
+                while (record := await library.record("subjects", "S7")).stale:
+                    await trio.sleep(0.05)
+            assert record.document["new"] == 1
+            assert library.status()["stale_since"] is None
+
+
+async def test_a_refusal_is_not_hidden_behind_what_is_known(alyx, path):
+    async with library_of(alyx, path, time_to_live=0) as library:
+        await library.record("subjects", "S7")
+        alyx.tokens.clear()
+        with pytest.raises(errors.AccessDenied, match="alyxfs login"):
+            await library.record("subjects", "S7")
+        with pytest.raises(errors.AccessDenied):
+            await whole(library.listing("datasets"))
+
+
+async def test_a_doubled_name_is_read_from_the_list(alyx, path):
+    first, second = identifiers(2, seed=9)
+    alyx.rows["subjects"] += [{"nickname": "dup", "id": first, "lab": "a"}, {"nickname": "dup", "id": second, "lab": "b"}]
+    async with library_of(alyx, path) as library:
+        rows = [row for row in await whole(library.listing("subjects")) if row.key == "dup"]
+        assert [row.identity for row in rows] == [first, second]
+        for row, lab in zip(rows, "ab", strict=True):
+            record = await library.record("subjects", "dup", identity=row.identity)
+            assert record.document["lab"] == lab
+            assert record.partial
+            assert library.known_record("subjects", "dup", row.identity) == record
+
+
+async def test_a_name_with_a_slash_is_read_from_its_row(alyx, path):
+    alyx.put("projects", [{"name": "a/b", "users": []}, {"name": "plain", "users": []}])
+    async with library_of(alyx, path) as library:
+        assert (await library.record("projects", "a/b")).document == {"name": "a/b", "users": []}
+        with pytest.raises(errors.NotFound):
+            await library.record("projects", "a/c")
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden01", "a b", "a#b", "50%", "Zoë", "Zoe\u0308", "a?b", 'a"b', "a\\b"])
+async def test_odd_names_reach_the_server_as_they_are(alyx, path, name):
+    alyx.put("subjects", [{"nickname": name, "id": identifiers(1)[0]}])
+    async with library_of(alyx, path) as library:
+        record = await library.record("subjects", name)
+        assert record.document["nickname"] == name
+        assert not record.partial
+
+
+async def test_rows_without_an_address_are_records_with_made_names(alyx, path):
+    rows = [{"subject": "S1", "start_time": "2022-01-01T09:30:00", "water_type": kind} for kind in ("a", "b")]
+    alyx.put("water-restriction", [*rows, {"subject": "S2", "start_time": None, "water_type": "c"}])
+    alyx.put("procedures", [{"id": identity, "name": "same"} for identity in identifiers(2)])
+    async with library_of(alyx, path) as library:
+        listed = await whole(library.listing("water-restriction"))
+        keys = [row.key for row in listed]
+        assert keys[0] == "S1_2022-01-01T09:30:00"
+        assert keys[1].startswith("S1_2022-01-01T09:30:00~")
+        assert keys[2] == "S2"
+        contents = [(await library.record("water-restriction", row.key, identity=row.identity)) for row in listed]
+        assert [record.document["water_type"] for record in contents] == ["a", "b", "c"]
+        assert [len(record.content) for record in contents] == [row.size for row in listed]
+        assert (await library.record("water-restriction", keys[1])).document["water_type"] == "b"
+        assert len({row.key for row in await whole(library.listing("procedures"))}) == 2
+        with pytest.raises(errors.NotFound):
+            await library.record("procedures", "no such name")
+
+
+async def test_a_content_keeps_the_time_of_its_first_sight(alyx, path):
+    async with library_of(alyx, path, time_to_live=0) as library:
+        first = await library.record("subjects", "S7")
+        files = await whole(library.listing("files"))
+    async with library_of(alyx, path, time_to_live=0) as library:
+        again = await library.record("subjects", "S7")
+        assert again.fetched_at > first.fetched_at
+        assert again.modified == first.modified
+        again = await whole(library.listing("files"))
+        assert {row.identity: row.modified for row in again} == {row.identity: row.modified for row in files}
+        alyx.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "new": 1}
+        assert (await library.record("subjects", "S7")).modified > first.modified
+
+
+async def test_a_row_that_fails_is_left_out_and_said(alyx, path):
+    alyx.failing = {alyx.rows["subjects"][30]["id"]}
+    async with library_of(alyx, path) as library:
+        assert len(await whole(library.listing("subjects"))) == 59
+        assert any("left out" in remark for remark in library.status()["remarks"])
+
+
+async def test_a_query_that_the_server_fails_on_is_invalid(alyx, path):
+    alyx.failing = {row["id"] for row in alyx.rows["datasets"]}
+    async with library_of(alyx, path) as library:
+        with pytest.raises(errors.Invalid, match="query"):
+            await whole(library.listing("datasets", (("collection", "x"),)))
+
+
+async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.library.MAXIMUM_ROWS", 2000)
+    async with library_of(alyx, path) as library:
+        await whole(library.listing("datasets"))
+        await whole(library.listing("files"))
+        asked = len(alyx.asked)
+        library.listing("subjects")
+        assert library.known_listing("datasets") is None
+        assert len(await whole(library.listing("datasets"))) == 1500
+        assert len(alyx.asked) == asked
