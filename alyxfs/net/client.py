@@ -246,15 +246,20 @@ async def open_network(*, deadline: float = 30.0, file_connections: int = 16) ->
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
     # httpx tells every address it asks, signatures in it included.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         network = Network(nursery, deadline=deadline, file_connections=file_connections)
         try:
             yield network
+        except Exception as error:  # noqa: BLE001 - carried out of the nursery, which would wrap it in a group
+            failure = error
         finally:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
                 for origin in network._origins.values():  # noqa: SLF001 - the same module owns both
                     await origin.client.aclose()
+    if failure is not None:
+        raise failure
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
