@@ -1,6 +1,7 @@
 """One run of the demo: the built data, Django, and the web server in front."""
 
 import argparse
+import gc
 import shutil
 import threading
 from pathlib import Path
@@ -34,6 +35,9 @@ class Run:
 
     def serve(self) -> None:
         """Answer requests until told to stop."""
+        # What is loaded by now stays: looking through it for garbage again and again would slow down large pages.
+        gc.collect()
+        gc.freeze()
         self.server.serve_forever(poll_interval=0.05)
         self.server.server_close()
 

@@ -123,7 +123,7 @@ class DatasetSerializer(serializers.HyperlinkedModelSerializer):
     file_size = serializers.IntegerField(required=False, allow_null=True)
     collection = serializers.CharField(required=False, allow_blank=True, allow_null=True)
     default_dataset = serializers.BooleanField(required=False, allow_null=True)
-    # These two are computed by the query of the list, and so are missing from the detail.
+    # Rows of the list have these two, the detail has not.
     public = serializers.ReadOnlyField()
     protected = serializers.ReadOnlyField()
     qc = ChoiceNameField(required=False)
@@ -183,6 +183,19 @@ class DatasetSerializer(serializers.HyperlinkedModelSerializer):
         answer = super().to_representation(instance)
         answer["revision"] = answer["revision"] or ""
         return answer
+
+
+class DatasetRowSerializer(DatasetSerializer):
+    """A row of the list, which counts tags that make a dataset public or protected."""
+
+    public = serializers.SerializerMethodField()
+    protected = serializers.SerializerMethodField()
+
+    def get_public(self, dataset: Any) -> int:
+        return sum(tag.public for tag in dataset.tags.all())
+
+    def get_protected(self, dataset: Any) -> int:
+        return sum(tag.protected for tag in dataset.tags.all())
 
 
 class DownloadSerializer(serializers.ModelSerializer):

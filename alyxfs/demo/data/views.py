@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Count, ProtectedError, Q
+from django.db.models import ProtectedError
 from rest_framework import generics
 from rest_framework.response import Response
 
@@ -102,19 +102,18 @@ class TagDetail(NamedDetail):
 
 
 class DatasetList(generics.ListCreateAPIView):
-    # The two counts arrive as numbers, and grouping for them is what puts the list in the order of its keys.
     queryset = (
         Dataset.objects.select_related("created_by", "dataset_type", "data_format", "session", "revision")
         .prefetch_related("file_records__data_repository", "tags")
-        .annotate(
-            public=Count("tags", filter=Q(tags__public=True)),
-            protected=Count("tags", filter=Q(tags__protected=True)),
-        )
         .order_by("pk")
     )
-    serializer_class = serializers.DatasetSerializer
     permission_classes = LOGGED_IN
     filterset_class = DatasetFilter
+
+    def get_serializer_class(self) -> Any:
+        if self.request and self.request.method == "POST":
+            return serializers.DatasetSerializer
+        return serializers.DatasetRowSerializer
 
 
 class DatasetDetail(generics.RetrieveUpdateDestroyAPIView):

@@ -9,6 +9,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 
 from alyxfs.demo.actions.models import Action, Session
+from alyxfs.demo.common.float_field import FloatOrNanField
 from alyxfs.demo.common.json_field import JsonbField
 from alyxfs.demo.common.models import Base
 from alyxfs.demo.data.models import Dataset
@@ -89,13 +90,13 @@ class TrajectoryEstimate(models.Model):
     chronic_insertion = models.ForeignKey(
         ChronicInsertion, blank=True, null=True, on_delete=models.CASCADE, related_name="trajectory_estimate"
     )
-    x = models.FloatField(null=True)
-    y = models.FloatField(null=True)
-    z = models.FloatField(null=True)
-    depth = models.FloatField(null=True)
-    theta = models.FloatField(null=True, validators=[MinValueValidator(0), MaxValueValidator(180)])
-    phi = models.FloatField(null=True, validators=[MinValueValidator(-180), MaxValueValidator(360)])
-    roll = models.FloatField(null=True, validators=[MinValueValidator(0), MaxValueValidator(360)])
+    x = FloatOrNanField(null=True)
+    y = FloatOrNanField(null=True)
+    z = FloatOrNanField(null=True)
+    depth = FloatOrNanField(null=True)
+    theta = FloatOrNanField(null=True, validators=[MinValueValidator(0), MaxValueValidator(180)])
+    phi = FloatOrNanField(null=True, validators=[MinValueValidator(-180), MaxValueValidator(360)])
+    roll = FloatOrNanField(null=True, validators=[MinValueValidator(0), MaxValueValidator(360)])
     provenance = models.IntegerField(default=10, choices=PROVENANCES)
     coordinate_system = models.ForeignKey(CoordinateSystem, null=True, blank=True, on_delete=models.SET_NULL)
     datetime = models.DateTimeField(auto_now=True)

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from alyxfs.demo.actions.models import Session
+from alyxfs.demo.common.float_field import FloatOrNan
 from alyxfs.demo.common.serializer_fields import ChoiceNameField
 from alyxfs.demo.data.embedded import InsertionDatasetSerializer
 from alyxfs.demo.misc.models import Lab
@@ -42,13 +43,13 @@ class TrajectorySerializer(serializers.ModelSerializer):
     probe_insertion = serializers.PrimaryKeyRelatedField(
         queryset=ProbeInsertion.objects.all(), required=False, allow_null=True
     )
-    x = serializers.FloatField(required=True, allow_null=True)
-    y = serializers.FloatField(required=True, allow_null=True)
-    z = serializers.FloatField(required=False, allow_null=True)
-    depth = serializers.FloatField(required=True, allow_null=True)
-    theta = serializers.FloatField(required=True, allow_null=True)
-    phi = serializers.FloatField(required=True, allow_null=True)
-    roll = serializers.FloatField(required=False, allow_null=True)
+    x = FloatOrNan(required=True, allow_null=True)
+    y = FloatOrNan(required=True, allow_null=True)
+    z = FloatOrNan(required=False, allow_null=True)
+    depth = FloatOrNan(required=True, allow_null=True)
+    theta = FloatOrNan(required=True, allow_null=True)
+    phi = FloatOrNan(required=True, allow_null=True)
+    roll = FloatOrNan(required=False, allow_null=True)
     provenance = ChoiceNameField(required=True)
     session = SessionInfoSerializer(read_only=True)
     probe_name = serializers.CharField(read_only=True)
@@ -90,6 +91,7 @@ def model_field() -> serializers.SlugRelatedField:
 class InsertionListSerializer(serializers.ModelSerializer):
     """Rows of the list name their datasets by UUID."""
 
+    name = serializers.CharField(max_length=255)
     session = session_field()
     model = model_field()
     session_info = SessionInfoSerializer(read_only=True, source="session")

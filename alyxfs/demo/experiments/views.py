@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Prefetch
 from rest_framework import generics
 
 from alyxfs.demo.common.permission import LOGGED_IN
+from alyxfs.demo.data.models import Dataset
 
 from . import filters, serializers
 from .models import (
@@ -25,7 +26,7 @@ WITH_SESSION = ("model", "session__subject", "session__lab")
 class InsertionList(generics.ListCreateAPIView):
     queryset = (
         ProbeInsertion.objects.select_related(*WITH_SESSION)
-        .prefetch_related("session__projects", "datasets")
+        .prefetch_related("session__projects", Prefetch("datasets", Dataset.objects.only("id")))
         .order_by(F("session__start_time").desc(nulls_first=True), "name")
     )
     serializer_class = serializers.InsertionListSerializer
