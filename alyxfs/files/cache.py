@@ -14,6 +14,7 @@ from alyxfs import errors
 from alyxfs.files import answers, blockfile
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.localfile import open_local
+from alyxfs.files.readahead import ReadAhead
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.nursery import background_tasks
 
@@ -32,6 +33,10 @@ DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
 MEMORY = 128 * 1024 * 1024
 """Bytes: what all fetches together may hold before they wait for the disk."""
+AHEAD_MEMORY = 96 * 1024 * 1024
+"""Bytes that may be under way for nobody who waits for them already."""
+KEPT_FOR_READERS = 4
+"""Connections that read-ahead leaves to those who wait."""
 LEFT_OVER_MEMORY = 32 * 1024 * 1024
 """Bytes that could not be saved and are kept for readers that come back soon."""
 IDLE_FILES = 128
@@ -50,6 +55,9 @@ class CachedHandle:
         self._file = file
         self._generation = file.generation
         self._closed = False
+        self._pattern = ReadAhead()
+        self._ahead: list[Fetch] = []
+        """What was fetched for this reader alone, as far as it is still under way."""
 
     @property
     def size(self) -> int:
@@ -61,15 +69,37 @@ class CachedHandle:
         try:
             if self._generation != self._file.generation:
                 raise answers.changed(self._file.source.url or self._file.source.name)
+            self._look_ahead(offset, size)
             return await self._file.read(offset, size)
         except errors.FileChanged:
             self._generation = self._file.generation
             raise
 
+    def _look_ahead(self, offset: int, size: int) -> None:
+        """Fetch what the reader will want next, as far as there is room."""
+        end = min(offset + size, self.size)
+        if end <= offset:
+            return
+        extents = self._pattern.observe(offset, end, self.size)
+        if self._ahead and not self._pattern.is_running:
+            self._stop_ahead()
+        for extent in extents:
+            if not self._cache.may_fetch_ahead(extent.length):
+                break
+            self._ahead = [item for item in self._ahead if not item.done]
+            self._ahead += self._file.want([extent], background=True)
+            self._pattern.asked(extent)
+
+    def _stop_ahead(self) -> None:
+        for item in self._ahead:
+            self._file.abandon(item)
+        self._ahead.clear()
+
     async def close(self) -> None:
         """See OpenFile."""
         if not self._closed:
             self._closed = True
+            self._stop_ahead()
             self._cache.closed(self._file)
         await trio.lowlevel.checkpoint()
 
@@ -168,6 +198,13 @@ class FileCache:
         """Whether fetches should wait for the disk."""
         return sum(item.held for file in self._files.values() for item in file.fetches) > MEMORY
 
+    def may_fetch_ahead(self, length: int) -> bool:
+        """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
+        ahead = [item for file in self._files.values() for item in file.fetches if item.background and not item.done]
+        if len(ahead) >= max(1, self.network.file_connections - KEPT_FOR_READERS):
+            return False
+        return sum(item.end - item.saved_to for item in ahead) + length <= AHEAD_MEMORY
+
     async def room(self) -> None:
         """Sleep until a save has ended."""
         await self._room.park()
@@ -206,7 +243,8 @@ class FileCache:
         file.handles -= 1
         if file.handles == 0:
             for item in list(file.fetches):
-                file.abandon(item)
+                if item.whole:
+                    file.abandon(item)
             self._files.move_to_end((file.source.identity, file.source.version))
         idle = [one for one in self._files.values() if one.is_idle and not one.unrecorded]
         for one in idle[: max(0, len(idle) - IDLE_FILES)]:

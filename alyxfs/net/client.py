@@ -18,7 +18,9 @@ import trio
 from alyxfs import errors
 from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.connections import make_client, timeouts
+from alyxfs.net.memory import keep_freed
 from alyxfs.net.origin import Origin, Politeness
+from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -142,6 +144,7 @@ class Network:
             with trio.fail_after(limit):
                 return await (_retrying(attempt, limit) if method in SAFE_METHODS else attempt())
         except trio.TooSlowError as error:
+            self.gave_up(url, started)
             raise _too_late(url, limit) from error
         except _Again as again:
             if again.answer is not None and again.answer.status in RETRIED_STATUSES:
@@ -244,22 +247,17 @@ class Network:
 async def open_network(*, deadline: float = 30.0, file_connections: int = 16) -> AsyncGenerator[Network, None]:
     """The network of a drive, for as long as the block lasts; ``deadline`` in seconds."""
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
+    keep_freed()
     # httpx tells every address it asks, signatures in it included.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with background_tasks() as nursery:
         network = Network(nursery, deadline=deadline, file_connections=file_connections)
         try:
             yield network
-        except Exception as error:  # noqa: BLE001 - carried out of the nursery, which would wrap it in a group
-            failure = error
         finally:
-            nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
                 for origin in network._origins.values():  # noqa: SLF001 - the same module owns both
                     await origin.client.aclose()
-    if failure is not None:
-        raise failure
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -1,0 +1,133 @@
+"""What one reader will want next, guessed from what it read: pure decisions, without file or network.
+
+- The first read of a run is served exactly: a program that looks at a header shall cost a header.
+- Reads that follow each other, forward or backward, open a window twice as long as the run, up to MAXIMUM_WINDOW.
+- Reads at a fixed distance (rows of an array, chunks of a recording) get the places they will come to, and no more.
+- Anything else gets nothing.
+"""
+
+from __future__ import annotations
+
+from alyxfs.files.blocks import BLOCK, Extent, pieces, touched
+
+KIB = 1024
+MIB = 1024 * KIB
+
+ESTABLISHED = 256 * KIB
+"""Bytes that were read in a row before anything is read ahead: mmap asks for 128 KiB around a single fault."""
+ESTABLISHED_READS = 4
+"""Or so many reads in a row, where they are small."""
+SLACK = 512 * KIB
+"""Bytes that a read of an established run may lie off: the kernel sends several at a time, in any order."""
+MAXIMUM_WINDOW = 32 * MIB
+SHORTEST_PIECE = 256 * KIB
+LONGEST_PIECE = 8 * MIB
+"""Bytes of one request: several of them are in flight, and each is long enough to make its round trip cheap."""
+FIRST_STRIDES = 8
+"""Places fetched ahead once a distance has come twice; twice as many each further time."""
+MOST_STRIDES = 64
+
+
+class ReadAhead:
+    """The pattern of one reader."""
+
+    def __init__(self) -> None:
+        self._start = 0
+        self._end = -1
+        self._run = 0
+        self._reads = 0
+        self._direction = 0
+        self._asked = 0
+        """Up to where the window has been asked for, seen in the direction of the run."""
+        self._stride = 0
+        self._strides_ahead = 0
+        self._strides_wanted = FIRST_STRIDES
+
+    def observe(self, start: int, end: int, size: int) -> list[Extent]:
+        """Take note of a read; return what to have ahead of the next ones, in the order in which it will be wanted.
+
+        What is not fetched for want of room is offered again: :meth:`asked` tells what was.
+        """
+        stride = start - self._start
+        direction = self._follows(start, end)
+        if direction:
+            self._continue(direction, start, end)
+        else:
+            repeated = self._end >= 0 and stride == self._stride and abs(stride) >= end - start
+            self._begin(start, end, stride)
+            if repeated:
+                return self._strided(size)
+            self._strides_ahead, self._strides_wanted = 0, FIRST_STRIDES
+            return []
+        if self._run < ESTABLISHED and self._reads < ESTABLISHED_READS:
+            return []
+        return self._window(size)
+
+    def asked(self, extent: Extent) -> None:
+        """Note that this extent of the last answer is under way."""
+        if self._direction > 0:
+            self._asked = extent.end
+        elif self._direction < 0:
+            self._asked = extent.start
+        else:
+            self._strides_ahead += 1
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the last read followed the one before, or came at the same distance."""
+        return self._direction != 0 or self._strides_ahead > 0
+
+    def _follows(self, start: int, end: int) -> int:
+        """1 if the read continues the run forward, -1 backward, 0 if it does neither."""
+        if self._end < 0:
+            return 0
+        slack = SLACK if self._run >= ESTABLISHED else 0
+        if self._direction >= 0 and abs(start - self._end) <= slack:
+            return 1
+        if self._direction <= 0 and abs(end - self._start) <= slack:
+            return -1
+        return 0
+
+    def _begin(self, start: int, end: int, stride: int) -> None:
+        self._start, self._end, self._stride = start, end, stride
+        self._run, self._reads, self._direction = end - start, 1, 0
+
+    def _continue(self, direction: int, start: int, end: int) -> None:
+        if self._direction == 0:
+            self._asked = end if direction > 0 else start
+        self._direction = direction
+        self._run += end - start
+        self._reads += 1
+        if direction > 0:
+            self._start, self._end = start, max(self._end, end)
+        else:
+            self._start, self._end = min(self._start, start), end
+
+    def _window(self, size: int) -> list[Extent]:
+        window = min(2 * max(self._run, SHORTEST_PIECE // 2), MAXIMUM_WINDOW)
+        piece = min(max(_power_of_two(window // 4), SHORTEST_PIECE), LONGEST_PIECE)
+        if self._direction > 0:
+            begin = max(self._asked, self._end)
+            stop = (self._end + window) // piece * piece
+            if self._end + window >= size:
+                stop = size
+            return pieces(touched(begin, stop, size), piece) if begin < stop else []
+        begin = max(0, -(-(self._start - window) // piece) * piece)
+        stop = min(self._asked, self._start)
+        return pieces(touched(begin, stop, size), piece)[::-1] if begin < stop else []
+
+    def _strided(self, size: int) -> list[Extent]:
+        """Give the next places, a batch at a time, once less than half of the last batch is left."""
+        self._strides_ahead = max(0, self._strides_ahead - 1)
+        if self._strides_ahead > self._strides_wanted // 4:
+            return []
+        length = self._end - self._start
+        batch = range(self._strides_ahead + 1, self._strides_wanted + 1)
+        self._strides_wanted = min(2 * self._strides_wanted, MOST_STRIDES)
+        places = (self._start + self._stride * step for step in batch)
+        return [touched(place, place + length, size) for place in places if 0 <= place < size]
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two up to the number, and at least a block."""
+    return max(BLOCK, 1 << (number.bit_length() - 1)) if number > 0 else BLOCK
