@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ async def _serve(plan: Plan, ready: Ready) -> None:
             drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
         )
 
-        orders = known_here / f"{os.getpid()}.socket"
+        # Not in the cache: the address of a socket may have 107 bytes at most.
+        orders = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alyxfs-"))) / "orders"
         drive.orders = str(orders)
         nursery = await stack.enter_async_context(background_tasks())
         await stack.enter_async_context(taking_orders(orders, _handlers(drive, operations)))

@@ -105,6 +105,11 @@ def mounted(
         until(lambda: process.poll() is not None or any("is mounted at" in line for line in lines), "the mount")
         assert process.poll() is None, "".join(lines)
         yield drive
+    except BaseException:
+        print(f"The log of the drive at {path}:", *lines, sep="\n")  # pytest shows both with the failure
+        with contextlib.suppress(OSError):
+            print((path / ".alyxfs" / "errors.log").read_text())
+        raise
     finally:
         process.terminate()
         try:
@@ -115,6 +120,7 @@ def mounted(
         finally:
             subprocess.run(["umount", "-l", str(path)], capture_output=True, check=False)
             reader.join(PATIENCE)
+            process.stdout.close()
     assert process.returncode == 0, "".join(lines)
     trouble = [line for line in lines if _TROUBLE.search(line)]
     if expected_trouble is not None:

@@ -166,4 +166,4 @@ def test_a_file_that_nobody_serves_says_so(demo, drive):
     with raises(errno.ENODATA):
         path.read_bytes()
     assert path.name in (drive / ".alyxfs" / "errors.log").read_text()
-    assert b"404" in os.getxattr(path, "user.alyx.error")
+    assert b"not on its file server" in os.getxattr(path, "user.alyx.error")

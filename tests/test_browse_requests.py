@@ -59,7 +59,7 @@ def test_a_row_that_is_the_whole_record_costs_no_request_of_its_own(demo, drive)
 
 
 @pytest.mark.parametrize(
-    "name", [".git", ".Trash-1000", "autorun.inf", "x.swp", ".x.json.swp", "4913", "desktop.ini", "no-uuid.json"]
+    "name", [".git", ".Trash-1000", "autorun.inf", "x.swp", ".x.json.swp", "desktop.ini", "no-uuid.json"]
 )
 def test_names_that_cannot_exist_cost_nothing(demo, drive, name):
     for directory in (drive.path, drive / "sessions", drive / "datasets", drive / "subjects"):

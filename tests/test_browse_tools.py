@@ -101,9 +101,11 @@ def test_wc(drive, truth):
 
 
 def test_diff(drive, truth, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
     for name, content in truth.items():
-        (tmp_path / name).write_bytes(content)
-    assert run("diff", "-r", tmp_path, drive / ENDPOINT) == b""
+        (copy / name).write_bytes(content)
+    assert run("diff", "-r", copy, drive / ENDPOINT) == b""
 
 
 def test_python_open_and_mmap(drive, truth):

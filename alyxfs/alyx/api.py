@@ -79,10 +79,10 @@ class Api:
     async def schema_document(self) -> dict[str, Any]:
         """The server's OpenAPI document; older servers have none and give a Core API document."""
         url = self.base_url + "/api/schema"
-        answer = await self._exchange("GET", url, login=False)
-        if answer.status in {403, 404, 406}:
+        answer = await self._exchange("GET", url)
+        if answer.status in {404, 406}:
             url = self.base_url + "/docs"
-            answer = await self._exchange("GET", url, accept="application/coreapi+json", login=answer.status == 403)  # noqa: PLR2004
+            answer = await self._exchange("GET", url, accept="application/coreapi+json")
         document = await self._read(answer, url)
         if not isinstance(document, dict):
             raise errors.ServerFault(f"{url} does not describe an Alyx.", url=url)
@@ -142,7 +142,6 @@ class Api:
         accept: str = "application/json",
         document: Any = None,
         files: Mapping[str, Any] | None = None,
-        login: bool = True,
     ) -> Answer:
         headers = {"Accept": accept}
         content = data = None
@@ -158,13 +157,13 @@ class Api:
             self._note_clock(answer)
             return answer
 
-        if not login:
-            return await once()
         token = await self._login.token()
         answer = await once()
         if answer.status == 403 and is_refused_token(answer):  # noqa: PLR2004
             await self._login.renew(token)
             answer = await once()
+        if answer.status < 400:  # noqa: PLR2004 - an error may have come before the token was looked at
+            self._login.accepted()
         return answer
 
     def _note_clock(self, answer: Answer) -> None:

@@ -35,7 +35,7 @@ _REFUSAL_KEPT = 60.0
 class Login:
     """The token of one user at one server, sent to that server alone.
 
-    State: ``_token`` changes only inside ``_lock``; ``authorization`` may be called at any time.
+    State: ``_token`` changes only inside ``_lock``; ``authorization`` and ``accepted`` may be called at any time.
     """
 
     def __init__(self, network: Network, base_url: str, account: Account) -> None:
@@ -46,12 +46,16 @@ class Login:
         self._lock = trio.Lock()
         self._refusal: errors.AccessDenied | None = None
         self._refused_at = 0.0
-        self._issued_at = float("-inf")
+        self._is_accepted = True
         network.trust(self.base_url, self.authorization)
 
     def authorization(self) -> str | None:
         """The header that goes to this server."""
         return None if self._token is None else f"Token {self._token}"
+
+    def accepted(self) -> None:
+        """Note that the server took the token: when it refuses it later, another log-in may help."""
+        self._is_accepted = True
 
     async def token(self) -> str | None:
         """The token, after a log-in if there is none yet; raises AccessDenied where there is no way to one."""
@@ -74,11 +78,11 @@ class Login:
             except errors.AccessDenied as refusal:
                 self._refusal, self._refused_at = refusal, trio.current_time()
                 raise
-            self._token, self._refusal, self._issued_at = token, None, trio.current_time()
+            self._token, self._refusal, self._is_accepted = token, None, False
 
     async def _log_in(self) -> str:
         user, password = self._account.user, self._account.password
-        if self._token is not None and trio.current_time() - self._issued_at < _REFUSAL_KEPT:
+        if self._token is not None and not self._is_accepted:
             raise errors.AccessDenied(
                 f"{self.base_url} refuses even the token it has just given to {user}.", status=403
             )
