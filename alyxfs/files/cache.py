@@ -148,6 +148,7 @@ class FileCache:
             file.handles += 1
             await file.open_blocks()
         else:
+            file.source = source
             file.handles += 1
         try:
             if source.url is None and file.blocks is None:
@@ -287,12 +288,15 @@ async def open_file_cache(
     that whoever caches attributes or pages can drop them; it must not wait.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with background_tasks() as nursery:
-        cache = FileCache(network, nursery, directory, limit_bytes, on_change)
-        nursery.start_soon(cache.record_for_ever)
-        try:
+    cache: FileCache | None = None
+    try:
+        async with background_tasks() as nursery:
+            cache = FileCache(network, nursery, directory, limit_bytes, on_change)
+            nursery.start_soon(cache.record_for_ever)
             yield cache
-        finally:
+    finally:
+        # Only now have all fetches handed over what they hold.
+        if cache is not None:
             with trio.CancelScope(shield=True):
                 await cache.record()
-                cache.close()
+            cache.close()

@@ -6,6 +6,7 @@ import bisect
 import logging
 import math
 import random
+import re
 import zlib
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -31,6 +32,7 @@ PATIENCE = 0.75
 """Share of the deadline after which a fetch without progress gives up, so that its readers hear the reason."""
 STALL = 0.25
 """Share of the deadline that may pass without a byte before the connection is given up and the fetch resumed."""
+_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 RETRIED_STATUSES = frozenset({None, 200, 206, 500, 502, 503, 504})
 """Statuses of a ServerFault that may be gone the next time; None: the connection broke."""
 
@@ -251,7 +253,7 @@ def _surely_ended(answer: StreamedAnswer, inflater: zlib._Decompress | None) -> 
 
 
 def quoted(url: str) -> str:
-    """The address with ``#`` and other characters of file names quoted; what is quoted already stays."""
+    """The address as Alyx gives it, with ``#`` and the like quoted; what is quoted already stays."""
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    return scheme + separator + host + slash + quote(path, safe="/%:@!$&'()*+,;=~?")
+    return scheme + separator + host + slash + quote(_LONE_PERCENT.sub("%25", path), safe="/%:@!$&'()*+,;=~?")
