@@ -67,6 +67,10 @@ def test_what_no_appending_repairs_is_broken(content):
     assert state_of(content) is DraftState.BROKEN
 
 
+def test_a_byte_order_mark_is_no_harm():
+    assert state_of('\ufeff{"a": 1}'.encode()) is DraftState.WHOLE
+
+
 def test_a_hole_is_incomplete():
     draft = Draft()
     draft.write(5, b": 1}")

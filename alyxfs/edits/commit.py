@@ -96,7 +96,7 @@ class Editor:
             document[described.lookup or ""] = name
         async with (
             self._alone(endpoint, name),
-            self._exchange.journalled("create", endpoint, None, "POST", draft) as write,
+            self._exchange.journalled("create", endpoint, name, "POST", draft) as write,
         ):
             return await self._post(write, described, name, document, image)
 
@@ -120,10 +120,9 @@ class Editor:
             self._alone(endpoint, key),
             self._exchange.journalled("rename", endpoint, key, "PATCH", None) as write,
         ):
+            validate.check_changes(described, {lookup: key}, {lookup: new_key})
             await self._refuse_existing(described, new_key)
-            current = await self._read_again(described, key)
-            validate.check_changes(described, current, {lookup: new_key})
-            return await self._patch(write, described, key, current, {lookup: new_key})
+            return await self._patch(write, described, key, {lookup: key}, {lookup: new_key})
 
     async def attach_image(self, key: str, content: bytes, filename: str) -> SaveResult:
         """Give a note its picture: a multipart PATCH (``cp figure.png notes/<id>.png``)."""
@@ -144,7 +143,7 @@ class Editor:
         if not described.action:
             raise errors.NotAllowed(f"{endpoint} holds records: write one of its files instead.")
         document = await self._parsed(endpoint, "new", draft)
-        async with self._exchange.journalled("act", endpoint, None, "POST", draft) as write:
+        async with self._exchange.journalled("act", endpoint, "new", "POST", draft) as write:
             return await self._exchange.act(write, endpoint, document)
 
     async def undo(self, number: int) -> SaveResult:
@@ -152,11 +151,11 @@ class Editor:
 
         Raises Conflict where somebody changed the same since, NotAllowed where it cannot be taken back.
         """
-        journal = self._exchange.journal
-        entry = await in_thread(journal.entry, number)
-        undo.refuse_impossible(entry, self._api.base_url, await in_thread(journal.undone_by, number))
+        entry = await self.entry(number)
+        undone_by = await in_thread(self._exchange.journal.undone_by, number)
+        undo.refuse_impossible(entry, self._api.base_url, undone_by)
         described = await self._described(entry.endpoint)
-        key = (outcome.key_of(described, entry.after) if entry.after else None) or entry.key or ""
+        key = (outcome.key_of(described, entry.after) if entry.after else None) or entry.key
         async with self._alone(entry.endpoint, key):
             if entry.method == "DELETE":
                 return await self._undo_delete(entry, described)
@@ -177,11 +176,15 @@ class Editor:
 
     async def diff(self, number: int) -> str:
         """What a write changed, or would have changed, as a unified diff."""
-        return reports.diff(await in_thread(self._exchange.journal.entry, number))
+        return reports.diff(await self.entry(number))
 
     async def entries(self) -> list[Entry]:
-        """The whole journal, oldest first."""
+        """The whole journal, oldest first, without the records themselves."""
         return await in_thread(self._exchange.journal.entries)
+
+    async def entry(self, number: int) -> Entry:
+        """One write with all that is known of it; raises NotFound."""
+        return await in_thread(self._exchange.journal.entry, number)
 
     async def keep_draft(self, endpoint: str, name: str, draft: bytes, reason: str) -> pathlib.Path:
         """Put a draft that nobody will complete into the rejected directory."""
@@ -260,9 +263,9 @@ class Editor:
     async def _undo_delete(self, entry: Entry, endpoint: Endpoint) -> SaveResult:
         document = undo.record_again(entry, endpoint)
         async with self._exchange.journalled(
-            "undo", entry.endpoint, None, "POST", documents.render(document), undo_of=entry.number
+            "undo", entry.endpoint, entry.key, "POST", documents.render(document), undo_of=entry.number
         ) as write:
-            made = await self._post(write, endpoint, entry.key or "new", document)
+            made = await self._post(write, endpoint, entry.key, document)
         return made if made.dry_run else replace(made, sentence=undo.sentence_of_new_record(entry, made.key))
 
     async def _described(self, endpoint: str) -> Endpoint:
@@ -296,7 +299,7 @@ class Editor:
                 doubled = [row for row in page.rows if row.get(endpoint.lookup) == key]
                 if len(doubled) > 1:
                     raise errors.NotAllowed(
-                        f"{len(doubled)} {endpoint.name} are called {key!r}, and the server changes and deletes records "
+                        f"{len(doubled)} {endpoint.name} are called {key!r}, and the server changes and deletes them "
                         "by their name alone: rename one of them on Alyx's own pages first."
                     ) from error
             raise

@@ -118,7 +118,7 @@ def state_of(content: bytes) -> DraftState:
     if b"\0" in content:
         return DraftState.INCOMPLETE
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return DraftState.INCOMPLETE if error.reason == "unexpected end of data" else DraftState.BROKEN
     return _state_of_text(text) if text.lstrip().startswith("{") else DraftState.BROKEN

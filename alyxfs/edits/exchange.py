@@ -61,7 +61,8 @@ class Write:
     number: int
     operation: str
     endpoint: str
-    key: str | None
+    key: str
+    """As in the journal."""
     draft: bytes | None
     settled: bool = False
     """The journal knows what came of it."""
@@ -112,7 +113,7 @@ class Exchange:
         self,
         operation: str,
         endpoint: str,
-        key: str | None,
+        key: str,
         method: str,
         draft: bytes | None,
         *,
@@ -134,11 +135,12 @@ class Exchange:
         try:
             yield write
         except errors.AlyxfsError as error:
-            if not write.settled:
-                state = State.CONFLICT if isinstance(error, errors.Conflict) else State.REFUSED
-                error.args = (await self._with_kept_draft(write, str(error)),)
-                await self.settle(write, state, status=error.status, remark=str(error))
-            raise
+            if write.settled:
+                raise
+            state = State.CONFLICT if isinstance(error, errors.Conflict) else State.REFUSED
+            sentence = await self._with_kept_draft(write, str(error))
+            await self.settle(write, state, status=error.status, remark=sentence)
+            raise type(error)(sentence, status=error.status, url=error.url) from error
 
     async def send(self, write: Write, request: Request) -> SaveResult:
         """Send the request of a write and follow it to the end; a dry run only enters it."""
@@ -199,7 +201,7 @@ class Exchange:
 
         None where an earlier recovery has said all there is to say. ``endpoint`` is None where the server lacks it now.
         """
-        what = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key or 'new'})"
+        what = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key})"
         write = Write(entry.number, entry.operation, entry.endpoint, entry.key, entry.draft)
         if entry.state is State.PREPARED:
             found = Outcome(State.REFUSED, "nothing had been sent")
@@ -209,7 +211,7 @@ class Exchange:
             found = Outcome(State.UNKNOWN, "whether it was done cannot be read from the server")
         else:
             image = ("", b"") if entry.operation == "attach" else None
-            request = Request(entry.method, endpoint, entry.key or "", entry.request, entry.before, image)
+            request = Request(entry.method, endpoint, entry.key, entry.request, entry.before, image)
             try:
                 found = await self._outcome(write, request)
             except errors.AlyxfsError as error:
@@ -219,7 +221,7 @@ class Exchange:
             sentence = await self._with_kept_draft(write, sentence)
         await self.settle(write, found.state, key=found.key or entry.key, after=found.after, remark=sentence)
         if found.state is State.DONE:
-            self.forget(entry.endpoint, entry.key or "", entry.before, found.key, found.after)
+            self.forget(entry.endpoint, entry.key, entry.before, found.key, found.after)
         return sentence
 
     async def keep(self, endpoint: str, name: str, contents: dict[str, bytes], reason: str) -> pathlib.Path:
@@ -290,7 +292,7 @@ class Exchange:
         """Keys of records that were there before this write: those listed earlier, and those of other writes."""
         entries = await in_thread(self.journal.entries)
         time = next(entry.time for entry in entries if entry.number == write.number)
-        keys = {entry.key for entry in entries if entry.key and entry.number != write.number}
+        keys = {entry.key for entry in entries if entry.number != write.number}
         listing = self._library.known_listing(endpoint)
         if listing is not None and listing.fetched_at < time:
             keys |= {row.key for row in listing.rows}
@@ -308,8 +310,9 @@ class Exchange:
         if write.draft is None:
             return sentence
         suffix = ".png" if write.operation == "attach" else ".json"
-        kept = await self.keep(write.endpoint, write.key or "new", {suffix: write.draft}, sentence)
-        return f"{sentence} The draft is kept as {kept.name}."
+        kept = await self.keep(write.endpoint, write.key, {suffix: write.draft}, sentence)
+        stop = "" if sentence.endswith((".", "!", "?")) else "."
+        return f"{sentence}{stop} The draft is kept as {kept.name}."
 
 
 async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -37,7 +37,7 @@ CREATE TABLE writes (
     process TEXT NOT NULL,
     operation TEXT NOT NULL,
     endpoint TEXT NOT NULL,
-    key TEXT,
+    key TEXT NOT NULL,
     method TEXT NOT NULL,
     before TEXT,
     draft BLOB,
@@ -86,8 +86,8 @@ class Entry:
     operation: str
     """save, create, rename, delete, attach or act."""
     endpoint: str
-    key: str | None
-    """The record's look-up; of a new record, once it is known."""
+    key: str
+    """The record's look-up; of a new record, the name of its file until its look-up is known."""
     method: str
     before: Any
     """The record before, as the server had it just before the request."""
@@ -108,6 +108,9 @@ class Entry:
 
 _DOCUMENTS = frozenset({"before", "request", "answer", "after"})
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
+_BRIEF_COLUMNS = ", ".join(
+    "NULL" if field.name in {"before", "draft", "answer", "after"} else field.name for field in fields(Entry)
+)
 
 
 class Journal:
@@ -140,7 +143,7 @@ class Journal:
         server: str,
         operation: str,
         endpoint: str,
-        key: str | None,
+        key: str,
         method: str,
         *,
         draft: bytes | None = None,
@@ -176,8 +179,8 @@ class Journal:
         return [entry for entry in entries if entry.state is State.UNKNOWN or not process_lives(entry.process)]
 
     def entries(self) -> list[Entry]:
-        """All rows, oldest first."""
-        return self._select("1", ())
+        """All rows, oldest first, without what can be large: before, draft, answer and after are None."""
+        return self._select("1", (), _BRIEF_COLUMNS)
 
     def entry(self, number: int) -> Entry:
         """One row; raises NotFound."""
@@ -188,7 +191,8 @@ class Journal:
 
     def undone_by(self, number: int) -> int | None:
         """The number of the write that undid this one, or is about to; None where there is none."""
-        found = self._select("undo_of = ? AND state NOT IN ('refused', 'conflict', 'dry-run')", (number,))
+        condition = "undo_of = ? AND state NOT IN ('refused', 'conflict', 'dry-run')"
+        found = self._select(condition, (number,), _BRIEF_COLUMNS)
         return found[-1].number if found else None
 
     def _update(self, number: int, *, state: State, **values: Any) -> None:
@@ -200,11 +204,11 @@ class Journal:
                 (state.value, *stored, number),
             )
 
-    def _select(self, condition: str, parameters: tuple[Any, ...]) -> list[Entry]:
+    def _select(self, condition: str, parameters: tuple[Any, ...], columns: str = _COLUMNS) -> list[Entry]:
         with self._lock:
             try:
                 rows = self._connection.execute(
-                    f"SELECT {_COLUMNS} FROM writes WHERE {condition} ORDER BY number",  # noqa: S608 - from this module
+                    f"SELECT {columns} FROM writes WHERE {condition} ORDER BY number",  # noqa: S608 - from this module
                     parameters,
                 ).fetchall()
             except sqlite3.Error as error:

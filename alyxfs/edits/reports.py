@@ -17,7 +17,7 @@ def diff(entry: Entry) -> str:
 
     Empty where before and after are equal.
     """
-    path = f"{entry.endpoint}/{entry.key or 'new'}.json"
+    path = f"{entry.endpoint}/{entry.key}.json"
     before, after = entry.before, entry.after
     label = "after"
     if entry.state is not State.DONE:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def refuse_impossible(entry: Entry, server: str, undone_by: int | None) -> None:
     """Raise NotAllowed, with the reason, for a write that cannot be taken back here."""
-    name = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key or 'new'})"
+    name = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key})"
     if entry.server != server:
         raise errors.NotAllowed(f"{name} was made on {entry.server}, not here.")
     if entry.state is not State.DONE:
@@ -45,8 +45,8 @@ def record_again(entry: Entry, endpoint: Endpoint) -> dict[str, Any]:
 def sentence_of_new_record(entry: Entry, key: str) -> str:
     """Say under which look-up a deleted record is there again, and what of it is lost."""
     again = "" if key == entry.key else f" as {key}: the server gives a new id"
-    lost = " Its picture could not be brought back." if (entry.before or {}).get("image") else ""
-    return f"{entry.endpoint}/{entry.key} was made again{again}.{lost}"
+    lost = "picture" if (entry.before or {}).get("image") else "password" if entry.endpoint == "users" else None
+    return f"{entry.endpoint}/{entry.key} was made again{again}." + (f" Its {lost} is lost." if lost else "")
 
 
 def refuse_changed(endpoint: Endpoint, key: str, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -26,9 +26,12 @@ _SHOWN_CHARACTERS = 60
 def parse(content: bytes, name: str) -> dict[str, Any]:
     """The JSON object in a record file called ``name``; raises Invalid with line and column where it is none."""
     try:
+        content.decode()  # the parser would take UTF-16 too
         document = documents.decode(content)
     except UnicodeDecodeError as error:
         raise errors.Invalid(f"{name} is not UTF-8 text: byte {error.start} cannot be read.") from error
+    except RecursionError as error:
+        raise errors.Invalid(f"{name} is nested too deeply to be a record.") from error
     except json.JSONDecodeError as error:
         raise errors.Invalid(
             f"{name} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
@@ -116,8 +119,8 @@ def _known_field(endpoint: Endpoint, base: Mapping[str, Any], name: str) -> Fiel
     if name in known or not endpoint.fields:
         return None
     similar = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {similar[0]!r}?" if similar else ""
-    raise errors.Invalid(f"{endpoint.name} has no field {name!r}.{hint} Its fields are {_listed(sorted(known))}.")
+    hint = f"Did you mean {similar[0]!r}?" if similar else f"Its fields are {_listed(sorted(known))}."
+    raise errors.Invalid(f"{endpoint.name} has no field {name!r}. {hint}")
 
 
 def _read_only_sentence(endpoint: Endpoint, name: str, value: Any) -> str:
@@ -136,7 +139,7 @@ def _check_value(field: Field, value: Any, before: Any) -> None:
 _KINDS = {
     **dict.fromkeys(("string", "uuid", "uri", "email", "date", "date-time"), "text"),
     **dict.fromkeys(("number", "double", "float"), "a number"),
-    "integer": "a whole number",
+    **dict.fromkeys(("integer", "int32", "int64"), "a whole number"),
     "boolean": "true or false",
     "array": "a list",
 }
