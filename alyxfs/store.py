@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from alyxfs import errors
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
@@ -73,6 +75,10 @@ ON CONFLICT (endpoint, identity, whole) DO UPDATE SET
     body = excluded.body
 """
 
+_RECORD = "SELECT identity, key, whole, body, fetched_at, changed_at FROM records WHERE endpoint = ? AND whole = ? AND "
+_RECORD_BY_IDENTITY = _RECORD + "identity = ?"
+_RECORD_BY_KEY = _RECORD + "key = ? ORDER BY fetched_at DESC LIMIT 1"
+
 
 @dataclass(frozen=True)
 class StoredRecord:
@@ -105,14 +111,18 @@ class Store:
     def __init__(self, path: Path, limit: int = DEFAULT_LIMIT) -> None:
         self.path = path
         self._limit = limit
-        self._lock = threading.Lock()
         self._writes = 0
-        self._connection = _open(path)
+        # Reading never waits for writing. Taken in this order where both are: writer, reader.
+        self._writer_lock = threading.Lock()
+        self._reader_lock = threading.Lock()
+        self._writer = _open(path)
+        self._reader = _connect(path)
 
     def close(self) -> None:
         """Close the file; later calls find nothing."""
-        with self._lock:
-            self._connection.close()
+        with self._writer_lock, self._reader_lock:
+            self._writer.close()
+            self._reader.close()
 
     def put_document(self, name: str, body: bytes) -> None:
         """Keep a document under a name."""
@@ -147,13 +157,10 @@ class Store:
         self, endpoint: str, key: str | None, identity: str | None = None, *, whole: bool = True
     ) -> StoredRecord | None:
         """The record of this identity if one is given, else the newest with this look-up."""
-        column, value = ("key", key) if identity is None else ("identity", identity)
-        query = (
-            "SELECT identity, key, whole, body, fetched_at, changed_at FROM records "
-            f"WHERE endpoint = ? AND {column} = ? AND whole = ? ORDER BY fetched_at DESC LIMIT 1"  # noqa: S608
-        )
+        query = _RECORD_BY_KEY if identity is None else _RECORD_BY_IDENTITY
+        value = key if identity is None else identity
         with self._reading() as connection:
-            row = connection.execute(query, (endpoint, value, whole)).fetchone()
+            row = connection.execute(query, (endpoint, whole, value)).fetchone()
             return row and StoredRecord(row[0], row[1], bool(row[2]), zlib.decompress(row[3]), row[4], row[5])
         return None
 
@@ -197,43 +204,54 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._surviving():
-            yield self._connection
+        try:
+            with self._reader_lock, _forgiving(self.path):
+                yield self._reader
+        except (sqlite3.DatabaseError, zlib.error) as error:
+            self._begin_anew(error)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._surviving():
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:  # commits, or rolls back what failed
-                yield self._connection
-                self._writes += 1
-                if self._writes % _ROOM_CHECK_EVERY == 0:
-                    self._make_room()
-
-    @contextmanager
-    def _surviving(self) -> Iterator[None]:
-        """Turn trouble with the file into a line in the log; a broken file is set aside."""
         try:
-            yield
-        except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:  # locked, full, read-only, closed
-            log.info("what is known of the server could not be read or kept in %s: %s", self.path, error)
-        except (sqlite3.DatabaseError, zlib.error) as error:
+            with self._writer_lock, _forgiving(self.path):
+                self._writer.execute("BEGIN IMMEDIATE")
+                with self._writer:  # commits, or rolls back what failed
+                    yield self._writer
+                    self._writes += 1
+                    if self._writes % _ROOM_CHECK_EVERY == 0:
+                        self._make_room()
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+
+    def _begin_anew(self, error: Exception) -> None:
+        with self._writer_lock, self._reader_lock:
             log.info("%s is broken (%s); it is set aside and begun anew", self.path, error)
-            self._connection.close()
+            self._writer.close()
+            self._reader.close()
             _set_aside(self.path)
-            self._connection = _open(self.path)
+            self._writer = _connect(self.path)
+            self._reader = _connect(self.path)
 
     def _make_room(self) -> None:
         def value(pragma: str) -> int:
-            return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+            return int(self._writer.execute(f"PRAGMA {pragma}").fetchone()[0])
 
         if (value("page_count") - value("freelist_count")) * value("page_size") <= self._limit:
             return
-        self._connection.execute(
+        self._writer.execute(
             "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY fetched_at LIMIT "
             "(SELECT count(*) / ? + 1 FROM records))",
             (_SHARE_FREED,),
         )
+
+
+@contextmanager
+def _forgiving(path: Path) -> Iterator[None]:
+    """Trouble that will pass, or that leaves the file whole, costs only what was known."""
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:  # locked, full, read-only, closed
+        log.info("what is known of the server could not be read or kept in %s: %s", path, error)
 
 
 @asynccontextmanager
@@ -250,8 +268,8 @@ async def open_store(path: Path, limit: int = DEFAULT_LIMIT) -> AsyncGenerator[S
 def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
-    except sqlite3.OperationalError:
-        raise
+    except (OSError, sqlite3.OperationalError) as error:
+        raise errors.ConfigurationError(f"What is known of the server cannot be kept in {path}: {error}.") from error
     except sqlite3.DatabaseError as error:
         log.info("%s is broken (%s); it is set aside and begun anew", path, error)
         _set_aside(path)

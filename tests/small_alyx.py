@@ -10,7 +10,9 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-LIST_GET = {"parameters": [{"in": "query", "name": name, "schema": {"type": "integer"}} for name in ("limit", "offset")]}
+LIST_GET = {
+    "parameters": [{"in": "query", "name": name, "schema": {"type": "integer"}} for name in ("limit", "offset")]
+}
 
 
 def query(*names):
@@ -26,7 +28,7 @@ SCHEMA = {
     "openapi": "3.0.3",
     "paths": {
         **resource("subjects", "nickname", "nickname", "django"),
-        **resource("datasets", "id", "django"),
+        **resource("datasets", "id", "django", "collection"),
         **resource("files", "id", "django"),
         **resource("sessions", "id", "django", "lab"),
         **resource("projects", "name"),
@@ -82,8 +84,18 @@ class SmallAlyx:
         if parts.path == "/api/schema":
             return (200, self.schema) if self.schema else (404, {"detail": "Not found.", "status_code": 404})
         if parts.path == "/docs":
-            return 200, {"_type": "document", "_meta": {}, "labs": {"list": {"_type": "link", "url": "/labs",
-                         "action": "get", "fields": [{"name": "limit", "location": "query"}]}}}
+            return 200, {
+                "_type": "document",
+                "_meta": {},
+                "labs": {
+                    "list": {
+                        "_type": "link",
+                        "url": "/labs",
+                        "action": "get",
+                        "fields": [{"name": "limit", "location": "query"}],
+                    }
+                },
+            }
         if "Authorization" not in headers:
             return 403, {"detail": "Authentication credentials were not provided.", "status_code": 403}
         if headers["Authorization"].removeprefix("Token ") not in self.tokens:

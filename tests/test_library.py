@@ -23,10 +23,26 @@ pytestmark = pytest.mark.trio
 @pytest.fixture
 def alyx():
     with small_alyx() as alyx:
-        alyx.put("subjects", [{"nickname": f"S{number}", "id": identity, "url": f"http://alyx.example/subjects/S{number}"}
-                              for number, identity in enumerate(identifiers(60))])
-        alyx.put("datasets", [{"id": identity, "name": "a.npy", "public": True, "protected": False,
-                               "auto_datetime": "2024-05-01T12:00:00.5"} for identity in identifiers(1500, seed=1)])
+        alyx.put(
+            "subjects",
+            [
+                {"nickname": f"S{number}", "id": identity, "url": f"http://alyx.example/subjects/S{number}"}
+                for number, identity in enumerate(identifiers(60))
+            ],
+        )
+        alyx.put(
+            "datasets",
+            [
+                {
+                    "id": identity,
+                    "name": "a.npy",
+                    "public": True,
+                    "protected": False,
+                    "auto_datetime": "2024-05-01T12:00:00.5",
+                }
+                for identity in identifiers(1500, seed=1)
+            ],
+        )
         alyx.put("files", [{"id": identity, "exists": True} for identity in identifiers(2500, seed=2)])
         yield alyx
 
@@ -241,7 +257,10 @@ async def test_a_refusal_is_not_hidden_behind_what_is_known(alyx, path):
 
 async def test_a_doubled_name_is_read_from_the_list(alyx, path):
     first, second = identifiers(2, seed=9)
-    alyx.rows["subjects"] += [{"nickname": "dup", "id": first, "lab": "a"}, {"nickname": "dup", "id": second, "lab": "b"}]
+    alyx.rows["subjects"] += [
+        {"nickname": "dup", "id": first, "lab": "a"},
+        {"nickname": "dup", "id": second, "lab": "b"},
+    ]
     async with library_of(alyx, path) as library:
         rows = [row for row in await whole(library.listing("subjects")) if row.key == "dup"]
         assert [row.identity for row in rows] == [first, second]
@@ -260,7 +279,9 @@ async def test_a_name_with_a_slash_is_read_from_its_row(alyx, path):
             await library.record("projects", "a/c")
 
 
-@pytest.mark.parametrize("name", ["..", ".", ".hidden01", "a b", "a#b", "50%", "Zoë", "Zoe\u0308", "a?b", 'a"b', "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", ".hidden01", "a b", "a#b", "50%", "Zoë", "Zoe\u0308", "a?b", 'a"b', "a\\b"]
+)
 async def test_odd_names_reach_the_server_as_they_are(alyx, path, name):
     alyx.put("subjects", [{"nickname": name, "id": identifiers(1)[0]}])
     async with library_of(alyx, path) as library:
@@ -317,7 +338,7 @@ async def test_a_query_that_the_server_fails_on_is_invalid(alyx, path):
 
 
 async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, path, monkeypatch):
-    monkeypatch.setattr("alyxfs.alyx.library.MAXIMUM_ROWS", 2000)
+    monkeypatch.setattr("alyxfs.alyx.listings.MAXIMUM_ROWS", 2000)
     async with library_of(alyx, path) as library:
         await whole(library.listing("datasets"))
         await whole(library.listing("files"))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from alyxfs.net.client import origin_of
+from alyxfs.net import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

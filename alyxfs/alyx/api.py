@@ -90,7 +90,7 @@ class Api:
 
     async def page(self, endpoint: str, filters: Filters, limit: int, offset: int) -> Page:
         """Rows ``offset`` to ``offset + limit`` of the list; past the end there are none."""
-        query = urlencode([*filters, ("limit", limit), ("offset", offset)], quote_via=quote)
+        query = urlencode([*combined(filters), ("limit", limit), ("offset", offset)], quote_via=quote)
         url = f"{self.address(endpoint)}?{query}"
         answer = await self._exchange("GET", url)
         document = await self._read(answer, url)
@@ -192,8 +192,8 @@ def quote_key(key: str) -> str:
 
 def is_refused_token(answer: Answer) -> bool:
     """Whether a 403 is about the token and not about a missing permission: only its words tell (BEHAVIOUR)."""
-    words = server_words(answer)
-    return "token" in words.lower() or "credentials" in words.lower()
+    words = server_words(answer).lower()
+    return "invalid token" in words or "credentials were not provided" in words or "user inactive" in words
 
 
 def server_words(answer: Answer) -> str:
@@ -249,10 +249,8 @@ def _text_of_html(body: bytes) -> str:
     return " ".join(" ".join(parser.parts).split())
 
 
-def combined(filters: Filters, conditions: Sequence[str]) -> Filters:
-    """Filters with further ``django`` conditions, which the server takes all in one parameter."""
-    if not conditions:
-        return filters
-    django = [value for name, value in filters if name == "django"]
+def combined(filters: Filters, conditions: Sequence[str] = ()) -> Filters:
+    """Filters with further ``django`` conditions; the server reads one such parameter and means "and" by its commas."""
+    django = [*(value for name, value in filters if name == "django"), *conditions]
     others = tuple((name, value) for name, value in filters if name != "django")
-    return (*others, ("django", ",".join([*django, *conditions])))
+    return (*others, ("django", ",".join(django))) if django else others

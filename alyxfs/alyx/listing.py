@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alyxfs.alyx.api import Filters
+    from alyxfs.alyx.walk import Walk
     from alyxfs.errors import AlyxfsError
 
 
@@ -23,7 +25,7 @@ class Row:
     identity: str
     """Unique in the endpoint: the row's id, or what stands in its address."""
     modified: float | None
-    """Unix seconds: the server's field, or where the row is the record the first sight of this content."""
+    """Unix seconds: the server's field, else the first sight of the record's content; None before that."""
     size: int | None
     """Exact size of the record file in bytes where the row is the record, else None."""
     kept: tuple[object, ...]
@@ -34,7 +36,8 @@ class Listing:
     """The rows of a list, as far as they are known.
 
     ``rows`` only grows, and with ``complete``, ``failure``, ``stale`` and ``fetched_at`` changes only in
-    :meth:`extend` and :meth:`end`, which never await and wake the readers.
+    :meth:`extend` and :meth:`end`, which never await and wake the readers. ``walk`` and ``previous`` belong to whoever
+    fetches the pages.
     """
 
     def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
@@ -44,8 +47,14 @@ class Listing:
         self.complete = False
         self.failure: AlyxfsError | None = None
         self.stale = False
-        self.fetched_at = 0.0
-        """Unix seconds of the newest page; 0 before the first."""
+        self.begun_at = time.time()
+        """Unix seconds at which the first page was asked for."""
+        self.fetched_at = self.begun_at
+        """Unix seconds at which the newest page was asked for."""
+        self.walk: Walk | None = None
+        """Where the pages come from; None before the first and after the last."""
+        self.previous: Listing | None = None
+        """What was known before, for when the server is gone."""
         self.remarks: list[str] = []
         """Sentences on what the server could not give."""
         self._want_more = want_more
@@ -88,6 +97,7 @@ class Listing:
         self.failure = failure
         self.complete = failure is None
         self.stale = stale
+        self.walk = self.previous = None
         self._wake()
 
     def _want(self, index: int) -> None:

@@ -90,10 +90,11 @@ def keep_page(
         rows.append(Row(key, identity, modified_of(endpoint.name, document), size, kept))
         records.append(StoredRecord(identity, key, whole, documents.compact(content), now, now))
     store.put_records(endpoint.name, records)
-    if whole and quirk.modified is None:
+    if not whole or quirk.modified is None:
         times = store.times(endpoint.name, [row.identity for row in rows])
         for row in rows:
-            row.modified = times.get(row.identity, now)
+            if row.modified is None:
+                row.modified = times.get(row.identity)
     return rows
 
 

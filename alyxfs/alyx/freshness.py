@@ -1,0 +1,67 @@
+"""How old an answer may be, what was declared out of date, and whether the server can be asked at all."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import trio
+
+from alyxfs import errors
+
+log = logging.getLogger(__name__)
+
+DOWN_PAUSE = 2.0
+"""Seconds after a failure to reach the server during which what is known is served without asking."""
+
+DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.ServerFault)
+"""Failures in spite of which what is known may be served. AccessDenied is none: the user must get to know of it."""
+
+
+class Freshness:
+    """One for a drive. State changes only in methods that never await."""
+
+    def __init__(self, time_to_live: float) -> None:
+        self.time_to_live = time_to_live
+        """Seconds."""
+        self.stale_since: float | None = None
+        """Unix seconds of the first failure to reach the server; None while it answers."""
+        self.last_error: str | None = None
+        self._down_until = 0.0
+        self._outdated: dict[tuple[str, str | None], float] = {}
+
+    def outdate(self, endpoint: str, key: str | None) -> None:
+        """What was asked before now of this record, or (no key) of the endpoint's lists, is no longer fresh."""
+        now = time.time()
+        self._outdated = {name: at for name, at in self._outdated.items() if at > now - self.time_to_live}
+        self._outdated[endpoint, key] = now
+
+    def is_outdated(self, endpoint: str, key: str | None, asked_at: float) -> bool:
+        """Whether something asked for at this time (Unix seconds) was declared out of date since."""
+        return asked_at <= self._outdated.get((endpoint, key), 0.0)
+
+    def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:
+        """Whether something asked for at this time (Unix seconds) may be served without asking again."""
+        return time.time() - asked_at < self.time_to_live and not self.is_outdated(endpoint, key, asked_at)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the server could not be reached a moment ago."""
+        return trio.current_time() < self._down_until
+
+    def note_failure(self, error: errors.AlyxfsError) -> None:
+        """The server failed; unless it answered at all, it is not asked for what is known in the next moments."""
+        self.last_error = str(error)
+        if isinstance(error, errors.ServerFault):
+            return
+        self._down_until = trio.current_time() + DOWN_PAUSE
+        if self.stale_since is None:
+            self.stale_since = time.time()
+            log.info("the server cannot be reached; what is known is served: %s", error)
+
+    def note_answer(self) -> None:
+        """The server answered."""
+        if self.stale_since is not None:
+            log.info("the server answers again")
+        self.stale_since = None
+        self._down_until = 0.0

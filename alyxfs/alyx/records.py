@@ -1,0 +1,277 @@
+"""The records of a drive: in memory, else in the store, else by one request that all who ask share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+from cachetools import LRUCache, TTLCache
+
+from alyxfs import documents, errors
+from alyxfs.alyx import rows
+from alyxfs.alyx.freshness import DOWN, Freshness
+from alyxfs.store import StoredRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alyxfs.alyx.api import Api
+    from alyxfs.alyx.endpoints import Endpoint
+    from alyxfs.alyx.listing import Listing
+    from alyxfs.alyx.saving import Saver
+    from alyxfs.store import Store
+
+NEGATIVE_TIME_TO_LIVE = 10.0
+"""Seconds for which "there is no such record" is believed."""
+
+MISSING_LIMIT = 10_000
+"""Names of missing records remembered at a time."""
+
+MEMORY_LIMIT = 32 * 1024**2
+"""Bytes of records kept in memory, as estimated by :func:`_weight`."""
+
+LARGEST_IN_MEMORY = MEMORY_LIMIT // 4
+"""A record heavier than this would push all others out: the store has it."""
+
+_DOUBLED = "returned more than one"
+"""The server's words where a look-up leads to several records (recorded on Alyx 3.6.1)."""
+_ABSENT = "matching query does not exist"
+"""The server's words, with a 500, for the water requirement of an unknown subject (from its source)."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record and the content of its file."""
+
+    identity: str
+    document: Any
+    content: bytes
+    fetched_at: float
+    """Unix seconds at which it was asked for."""
+    modified: float
+    """Unix seconds: the server's field, else the first sight of this content."""
+    stale: bool = False
+    """Older than the time to live, and the server could not be asked."""
+    partial: bool = False
+    """A row of the list where the detail cannot be had (a doubled look-up): it holds fewer fields."""
+
+
+@dataclass
+class _Flight:
+    """A request under way, shared by all who want its answer."""
+
+    landed: trio.Event
+    record: Record | None = None
+    failure: errors.AlyxfsError | None = None
+
+
+_Name = tuple[str, str, str | None]
+"""Endpoint, look-up, and identity where the look-up alone does not tell."""
+
+
+class Records:
+    """State: ``_memory``, ``_missing`` and ``_flights`` change only between awaits."""
+
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        saver: Saver,
+        nursery: trio.Nursery,
+        freshness: Freshness,
+        endpoint: Callable[[str], Awaitable[Endpoint]],
+        listing: Callable[[str], Listing],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._saver = saver
+        self._nursery = nursery
+        self._freshness = freshness
+        self._endpoint = endpoint
+        self._listing = listing
+        self._memory: LRUCache[_Name, Record] = LRUCache(MEMORY_LIMIT, _weight)
+        self._missing: TTLCache[_Name, errors.NotFound] = TTLCache(MISSING_LIMIT, NEGATIVE_TIME_TO_LIVE)
+        self._flights: dict[_Name, _Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    async def get(self, endpoint: str, key: str, identity: str | None, *, fresh: bool) -> Record:
+        """See :meth:`alyxfs.alyx.library.Library.record`."""
+        name = (endpoint, key, identity)
+        if fresh:
+            return await self._flight(name, None, alone=True)
+        known = self.known(endpoint, key, identity)
+        if known is None or not self._is_fresh(name, known):
+            known = await self._stored(name) or known
+        if known is not None and (self._is_fresh(name, known) or self._freshness.is_down):
+            return self._served(name, known)
+        if (missing := self._missing.get(name)) is not None:
+            raise _copy(missing)
+        try:
+            return await self._flight(name, known)
+        except DOWN as error:
+            self._freshness.note_failure(error)
+            if known is None:
+                raise
+            return self._served(name, known)
+
+    def known(self, endpoint: str, key: str, identity: str | None) -> Record | None:
+        """The record in memory, however old."""
+        record = self._memory.get((endpoint, key, identity)) or self._memory.get((endpoint, key, None))
+        return record if record is not None and _is_it(record, key, identity) else None
+
+    def forget(self, endpoint: str, key: str) -> None:
+        """Drop the record, and requests under way that may have read it before it changed."""
+        for cache in (self._memory, self._missing, self._flights):
+            for name in [name for name in cache if name[:2] == (endpoint, key)]:
+                cache.pop(name, None)
+
+    async def _stored(self, name: _Name) -> Record | None:
+        endpoint, key, identity = name
+        wanted = None if identity == key else identity
+        record = await trio.to_thread.run_sync(self._load, endpoint, key, wanted)
+        if record is None or not _is_it(record, key, identity):
+            return None
+        return self._remember(endpoint, key, record)
+
+    def _load(self, endpoint: str, key: str, identity: str | None, *, whole: bool = True) -> Record | None:
+        """A record out of the store. Blocks: call in a thread."""
+        stored = self._store.record(endpoint, key, identity, whole=whole)
+        if stored is None:
+            return None
+        document = documents.decode(stored.body)
+        modified = rows.modified_of(endpoint, document)
+        modified = stored.changed_at if modified is None else modified
+        return Record(stored.identity, document, documents.render(document), stored.fetched_at, modified)
+
+    async def _flight(self, name: _Name, known: Record | None, *, alone: bool = False) -> Record:
+        """One request for all who ask at the same time; it goes on when one of them gives up.
+
+        ``alone`` joins none that began earlier: its answer may be older than the caller may use.
+        """
+        flight = None if alone else self._flights.get(name)
+        if flight is None:
+            flight = self._flights[name] = _Flight(trio.Event())
+            self._nursery.start_soon(self._fly, name, flight, known)
+        await flight.landed.wait()
+        if flight.failure is not None:
+            raise _copy(flight.failure)
+        assert flight.record is not None
+        return flight.record
+
+    async def _fly(self, name: _Name, flight: _Flight, known: Record | None) -> None:
+        try:
+            flight.record = await self._request(name, known)
+            self._freshness.note_answer()
+        except errors.AlyxfsError as error:
+            if isinstance(error, errors.NotFound) and self._flights.get(name) is flight:
+                self._missing[name] = error
+            flight.failure = error
+        finally:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+            flight.landed.set()
+
+    async def _request(self, name: _Name, known: Record | None) -> Record:
+        endpoint, key = await self._endpoint(name[0]), name[1]
+        if not endpoint.detailed:
+            return await self._row(endpoint, key, name[2])
+        asked_at = time.time()
+        try:
+            document = await self._api.detail(endpoint.name, key)
+        except errors.NotFound:
+            if "/" not in key or not endpoint.listed:
+                raise
+            return await self._row(endpoint, key, name[2])  # BEHAVIOUR: names with "/" have no detail address
+        except errors.ServerFault as fault:
+            if _DOUBLED in str(fault) and endpoint.listed:
+                return await self._row_of_doubled(endpoint, key, name[2])
+            if _ABSENT in str(fault):
+                raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404) from fault
+            raise
+        if key in {".", ".."} and document.get(endpoint.lookup or "") != key:
+            return await self._row_of_doubled(endpoint, key, name[2])  # something on the way folded the address
+        return await self._keep(endpoint, key, document, known, asked_at)
+
+    async def _keep(
+        self, endpoint: Endpoint, key: str, document: dict[str, Any], known: Record | None, asked_at: float
+    ) -> Record:
+        identity = rows.identity_of(endpoint, document, key)
+        body, content = await trio.to_thread.run_sync(_texts, document)
+        modified = rows.modified_of(endpoint.name, document)
+        if modified is None:
+            modified = known.modified if known is not None and known.content == content else asked_at
+        stored = StoredRecord(identity, key, whole=True, body=body, fetched_at=asked_at, changed_at=modified)
+        self._saver.add(lambda: self._store.put_records(endpoint.name, [stored]))
+        record = self._remember(endpoint.name, key, Record(identity, document, content, asked_at, modified))
+        if _weight(record) > LARGEST_IN_MEMORY:
+            await self._saver.flush()  # the next reader finds it in the store or nowhere
+        return record
+
+    async def _row_of_doubled(self, endpoint: Endpoint, key: str, identity: str | None) -> Record:
+        """The row behind a look-up that leads to several records: the list filtered by the look-up has them all."""
+        lookup = endpoint.lookup or ""
+        if lookup not in endpoint.filters:
+            return await self._row(endpoint, key, identity)
+        asked_at = time.time()
+        page = await self._api.page(endpoint.name, ((lookup, key),), 1000, 0)
+        for document in page.rows:
+            found = rows.identity_of(endpoint, document)
+            if document.get(lookup) == key and identity in {None, key, found}:
+                modified = rows.modified_of(endpoint.name, document) or asked_at
+                content = documents.render(document)
+                is_partial = not rows.row_is_record(endpoint)
+                record = Record(found, document, content, asked_at, modified, partial=is_partial)
+                self._memory[endpoint.name, key, found] = record
+                return record
+        raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
+
+    async def _row(self, endpoint: Endpoint, key: str, identity: str | None) -> Record:
+        """A record without an address of its own: its row, found by walking the list."""
+        listing = self._listing(endpoint.name)
+        whole = rows.row_is_record(endpoint)
+        index = 0
+        while await listing.has(index):
+            row = listing.rows[index]
+            if row.key == key and identity in {None, key, row.identity}:
+                load = partial(self._load, endpoint.name, key, row.identity, whole=whole)
+                if (record := await trio.to_thread.run_sync(load)) is not None:
+                    return self._remember(endpoint.name, key, replace(record, partial=not whole))
+            index += 1
+        raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
+
+    def _remember(self, endpoint: str, key: str, record: Record) -> Record:
+        # An answer that was asked for before the record was declared out of date is for its own caller alone.
+        outdated = self._freshness.is_outdated(endpoint, key, record.fetched_at)
+        if _weight(record) <= LARGEST_IN_MEMORY and not outdated:
+            self._memory[endpoint, key, None] = record
+        return record
+
+    def _is_fresh(self, name: _Name, record: Record) -> bool:
+        return self._freshness.is_fresh(name[0], name[1], record.fetched_at)
+
+    def _served(self, name: _Name, record: Record) -> Record:
+        return record if self._is_fresh(name, record) else replace(record, stale=True)
+
+
+def _is_it(record: Record, key: str, identity: str | None) -> bool:
+    """Whether this is the record meant; callers that know no identity but the look-up give that, or none."""
+    return identity in {None, key, record.identity}
+
+
+def _texts(document: Any) -> tuple[bytes, bytes]:
+    return documents.compact(document), documents.render(document)
+
+
+def _weight(record: Record) -> int:
+    """Bytes of memory: parsed JSON takes some six times its text (measured on session details)."""
+    return 7 * len(record.content) + 1000
+
+
+def _copy(error: errors.AlyxfsError) -> errors.AlyxfsError:
+    """The same failure as a new exception: tracebacks of several readers must not pile up on one."""
+    return type(error)(str(error), status=error.status, url=error.url)

@@ -1,0 +1,46 @@
+"""Writes to the store in the background, in order, several in one go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Saver:
+    """What waits to be written. ``_waiting`` and ``_running`` change only between awaits."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._waiting: list[Callable[[], object]] = []
+        self._turn = trio.Lock()
+        self._running = False
+
+    def add(self, write: Callable[[], object]) -> None:
+        """Call ``write`` in a thread, soon, after all that was added before."""
+        self._waiting.append(write)
+        if not self._running:
+            self._running = True
+            self._nursery.start_soon(self._run)
+
+    async def flush(self) -> None:
+        """Write all that waits."""
+        async with self._turn:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                with trio.CancelScope(shield=True):  # what was taken out is written
+                    await trio.to_thread.run_sync(_call_all, batch)
+
+    async def _run(self) -> None:
+        try:
+            await self.flush()
+        finally:
+            self._running = False
+
+
+def _call_all(writes: list[Callable[[], object]]) -> None:
+    for write in writes:
+        write()
