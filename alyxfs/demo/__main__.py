@@ -47,6 +47,8 @@ def main() -> int:
         return 1
     from .run import Run  # noqa: PLC0415 - needs the packages just looked for
 
+    # While it still builds, an exception takes the builder along; a bare signal would leave it behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="alyxfs-demo-") as scratch:
         run = Run(options, options.directory or default_directory(), Path(scratch))
         signal.signal(signal.SIGTERM, lambda *_: run.stop())

@@ -68,9 +68,6 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     reasons: ClassVar[dict[int, str]] = {status: texts[0] for status, texts in BaseHTTPRequestHandler.responses.items()}
 
-    def handle_expect_100(self) -> bool:
-        return super().handle_expect_100()
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named so by its base
         """Say nothing: the request log is for that."""
 
