@@ -147,6 +147,8 @@ class Kernel(pyfuse3.Operations):
         self._next_handle = 1
         self._open_directories: dict[int, Entries] = {}
         self._open_files: dict[int, tuple[int, Reader]] = {}
+        self._readers: dict[int, list[Reader]] = {}
+        """The open files by inode number: as long as one is open, its size is the size of the file."""
         self._versions: dict[int, str] = {}
         """Which version of its content the kernel's page cache may hold, by inode number."""
         self._errors: dict[int, str] = {}
@@ -247,6 +249,7 @@ class Kernel(pyfuse3.Operations):
         reader = await node.open()
         handle = self._new_handle()
         self._open_files[handle] = (inode, reader)
+        self._readers.setdefault(inode, []).append(reader)
         same = self._versions.get(inode) == reader.content_version
         self._versions[inode] = reader.content_version
         self._errors.pop(inode, None)
@@ -263,7 +266,10 @@ class Kernel(pyfuse3.Operations):
     @_handled
     async def release(self, fh: FileHandleT) -> None:
         """Close a file."""
-        _, reader = self._open_files.pop(fh)
+        inode, reader = self._open_files.pop(fh)
+        self._readers[inode].remove(reader)
+        if not self._readers[inode]:
+            del self._readers[inode]
         await reader.close()
 
     @_handled
@@ -326,15 +332,17 @@ class Kernel(pyfuse3.Operations):
         return handle
 
     def _entry(self, number: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
+        readers = self._readers.get(number)
+        size = readers[-1].size if readers else attributes.size
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = cast("Any", number)
         entry.st_mode = _MODES[attributes.kind]
         entry.st_nlink = 1  # a directory of one link tells find not to reckon with its subdirectories
         entry.st_uid = _OWNER
         entry.st_gid = _GROUP
-        entry.st_size = attributes.size
+        entry.st_size = size
         entry.st_blksize = 131072
-        entry.st_blocks = (attributes.size + 511) // 512
+        entry.st_blocks = (size + 511) // 512
         nanoseconds = int(attributes.modified * 1e9)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = nanoseconds
         entry.attr_timeout = attributes.lifetime

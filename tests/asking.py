@@ -7,6 +7,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from alyxfs import names
+
 
 class Asking:
     """A plain client of the API."""
@@ -55,7 +57,8 @@ class Asking:
             error.close()
             return False
 
-    def bytes_of(self, address: str) -> bytes:
+    @staticmethod
+    def bytes_of(address: str) -> bytes:
         """A whole data file."""
         with urllib.request.urlopen(quoted(address), timeout=60) as answer:
             return answer.read()
@@ -67,7 +70,7 @@ class Asking:
         parts += [f"{session['number']:03d}", *dataset["collection"].split("/")]
         if dataset["revision"]:
             parts.append(f"#{dataset['revision']}#")
-        return "/".join(part for part in [*parts, dataset["name"]] if part)
+        return "/".join(names.encode(part) for part in [*parts, dataset["name"]] if part)
 
     def _send(self, method, path, body, headers):
         headers = {"Accept": "application/json", "Content-Type": "application/json", **headers}

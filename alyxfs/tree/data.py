@@ -320,6 +320,10 @@ class _DataReader:
         self._opened = opened
         self.content_version = content_version
 
+    @property
+    def size(self) -> int:
+        return self._opened.size
+
     async def read(self, offset: int, size: int) -> bytes:
         return await self._opened.read(offset, size)
 

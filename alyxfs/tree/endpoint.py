@@ -163,8 +163,7 @@ class EndpointDirectory(Directory):
             if _DOUBLED.fullmatch(name[: -len(SUFFIX)]) or len(name.encode()) >= names.MAXIMUM_BYTES:
                 return await self._listed_only(name)
             raise
-        identity = str(record.document.get("id") or key) if isinstance(record.document, dict) else key
-        return RecordFile(self._library, self.endpoint, key, identity)
+        return RecordFile(self._library, self.endpoint, key, record.identity)
 
     async def _listed_only(self, name: str) -> RecordFile:
         """Names that no detail address leads to (doubled, shortened, made here) are known by a whole listing alone."""

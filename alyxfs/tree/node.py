@@ -73,6 +73,10 @@ class Reader(Protocol):
     content_version: str
     """Changes with the content: the kernel's pages of another version are dropped at open."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+
     async def read(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes; fewer only at the end of the file."""
 
@@ -144,6 +148,11 @@ class BytesReader:
     def __init__(self, content: bytes, content_version: str) -> None:
         self.content = content
         self.content_version = content_version
+
+    @property
+    def size(self) -> int:
+        """See Reader."""
+        return len(self.content)
 
     async def read(self, offset: int, size: int) -> bytes:
         """See Reader."""
