@@ -128,21 +128,23 @@ def test_the_base_is_what_the_program_itself_last_saw():
     known.served(1, "labs", "x", {"a": 1})
     known.served(2, "labs", "x", {"a": 2})
     assert known.base_of(1, "labs", "x") == {"a": 1}
-    known.wrote(1, "labs", "x", {"a": 3})
+    known.served(1, "labs", "x", {"a": 3})
     assert known.base_of(1, "labs", "x") == {"a": 3}
-    assert known.base_of(3, "labs", "x") is None
+    assert known.base_of(2, "labs", "x") == {"a": 2}
+    assert known.base_of(3, "labs", "x") == {"a": 3}  # the last that anybody saw
+    assert known.base_of(3, "labs", "y") is None
 
 
 def test_what_is_remembered_is_bounded():
     known = Bases()
     for number in range(bases.MAXIMUM_READERS + 10):
         known.served(number, "labs", "x", {"a": number})
-    assert known.base_of(0, "labs", "x") is None
+    assert (0, "labs", "x") not in known._read
     assert not known.was_shown("labs", "x", "a", 0)
     assert known.was_shown("labs", "x", "a", bases.MAXIMUM_READERS + 9)
     for number in range(bases.MAXIMUM_RECORDS):
         known.served(0, "subjects", str(number), {"a": 1})
-    assert len(known._read) == bases.MAXIMUM_READERS
+    assert len(known._read) == len(known._latest) == bases.MAXIMUM_READERS
     assert len(known._shown) == bases.MAXIMUM_RECORDS
 
 

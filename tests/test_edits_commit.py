@@ -144,6 +144,27 @@ async def test_an_editor_that_writes_back_old_computed_values_is_not_refused(dem
         assert (first.sent, second.sent) == ({"narrative": "one"}, {"narrative": "two"})
 
 
+async def test_an_editor_that_saves_twice_overwrites_nobody_else(demo, asking, session_id, tmp_path, writes):
+    async with editing(demo.url, tmp_path) as room:
+        bases = room.editor.bases
+        for editor in (1, 2):
+            bases.served(editor, "sessions", session_id, await room.read("sessions", session_id))
+
+        async def save(writer, content):
+            base = bases.base_of(writer, "sessions", session_id)
+            return await room.editor.save("sessions", session_id, base, draft({**base, **content}), writer=writer)
+
+        await save(1, {"narrative": "first"})
+        await save(2, {"task_protocol": "second"})  # its buffer still holds the old narrative
+        assert (await save(1, {})).number is None
+        await save(1, {"narrative": ""})  # an undo in the editor is an edit
+        with pytest.raises(errors.Conflict, match="task_protocol"):
+            await save(1, {"task_protocol": "first's"})
+        now = asking.get(f"/sessions/{session_id}")
+        assert (now["narrative"], now["task_protocol"]) == ("", "second")
+        assert len(writes()) == 3
+
+
 async def test_a_new_weighing_gets_the_servers_id(demo, asking, tmp_path, writes):
     async with editing(demo.url, tmp_path) as room:
         subject = await room.read("subjects", "KS001")
@@ -196,6 +217,8 @@ async def test_a_rename_is_a_patch_of_the_look_up(demo, asking, tmp_path, writes
         assert (await room.editor.undo(result.number)).key == "OLD_1"
         with pytest.raises(errors.NotAllowed, match="named by their id"):
             await room.editor.rename("sessions", "a", "b")
+        with pytest.raises(errors.Invalid, match="exists already"):
+            await room.editor.save("subjects", "OLD_1", {"nickname": "OLD_1"}, draft({"nickname": "KS001"}))
         assert writes()[1:] == ["PATCH /subjects/OLD_1 200", "PATCH /subjects/NEW_1 200"]
 
 
@@ -253,7 +276,7 @@ async def test_the_delete_brake_stays_pulled_until_lifted(demo, asking, tmp_path
         for _ in range(2):
             with pytest.raises(errors.NotAllowed, match="more than 3 records"):
                 await room.editor.delete("sessions", keys[3])
-            room.editor.brake._times.clear()  # a minute has passed: it stays pulled all the same
+            room.editor.brake._times.clear()  # as after a minute: it stays pulled all the same
         room.editor.brake.lift()
         await room.editor.delete("sessions", keys[3])
     assert sum(line.startswith("DELETE") for line in writes()) == 4
@@ -293,7 +316,7 @@ async def test_undo_refuses_what_somebody_changed_since(demo, asking, session_id
         asking.send("PATCH", f"/sessions/{session_id}", {"narrative": "theirs"})
         with pytest.raises(errors.Conflict, match="theirs"):
             await room.editor.undo(saved.number)
-        made = await room.editor.create("sessions", "new", draft({"subject": "KS001"}))
+        made = await room.editor.create("sessions", "new", draft({"subject": "KS001", "users": []}))
         asking.send("PATCH", f"/sessions/{made.key}", {"narrative": "theirs"})
         with pytest.raises(errors.Conflict, match="changed since"):
             await room.editor.undo(made.number)

@@ -30,24 +30,28 @@ class Bases:
 
     def __init__(self) -> None:
         self._read: OrderedDict[tuple[int, str, str], dict[str, Any]] = OrderedDict()
+        self._latest: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._shown: OrderedDict[tuple[str, str], dict[str, OrderedDict[bytes, None]]] = OrderedDict()
 
     def served(self, reader: int, endpoint: str, key: str, document: dict[str, Any]) -> None:
-        """A program (its process id) has opened the record and sees this document."""
+        """A program (its process id) has opened, or written, the record and believes it to be this document."""
         known = self._read.pop((reader, endpoint, key), None)
         self._read[reader, endpoint, key] = document
-        if len(self._read) > MAXIMUM_READERS:
-            self._read.popitem(last=False)
+        self._latest.pop((endpoint, key), None)
+        self._latest[endpoint, key] = document
+        for memory in (self._read, self._latest):
+            if len(memory) > MAXIMUM_READERS:
+                memory.popitem(last=False)
         if known is not document:
             self.shown(endpoint, key, document, document)
 
     def base_of(self, writer: int, endpoint: str, key: str) -> dict[str, Any] | None:
-        """What this program last read or wrote of the record, or None where it did neither."""
-        return self._read.get((writer, endpoint, key))
+        """What this program last read or wrote of the record; else what was last shown to any; None where to none.
 
-    def wrote(self, writer: int, endpoint: str, key: str, document: dict[str, Any]) -> None:
-        """A program saved the record: from now on it believes the file to hold what it wrote."""
-        self.served(writer, endpoint, key, document)
+        ``jq … X.json > new; mv new X.json`` reads and writes in two programs, one soon after the other.
+        """
+        own = self._read.get((writer, endpoint, key))
+        return self._latest.get((endpoint, key)) if own is None else own
 
     def shown(self, endpoint: str, key: str, document: dict[str, Any], fields: Iterable[str]) -> None:
         """Remember the values of these fields as ones that the drive itself has shown."""

@@ -62,11 +62,14 @@ class Editor:
         # An entry vanishes with the last task that holds or awaits its lock.
         self._locks: weakref.WeakValueDictionary[tuple[str, str], trio.Lock] = weakref.WeakValueDictionary()
 
-    async def save(self, endpoint: str, key: str, base: Mapping[str, Any], draft: bytes) -> SaveResult:
-        """PATCH what ``draft`` changes of ``base``, the record as its writer last saw it.
+    async def save(
+        self, endpoint: str, key: str, base: Mapping[str, Any], draft: bytes, *, writer: int | None = None
+    ) -> SaveResult:
+        """PATCH what ``draft`` changes of ``base``, the record as its writer last saw it (``bases.base_of``).
 
-        Where nothing changed, nothing is sent and nothing is entered in the journal. Raises Invalid, Conflict,
-        NotAllowed, and what the server answers.
+        ``writer`` is the writing program's process id: its next save is compared with this one. Where nothing changed,
+        nothing is sent and nothing is entered in the journal. Raises Invalid, Conflict, NotAllowed, and what the
+        server answers.
         """
         described = await self._described(endpoint)
         mine = await self._parsed(endpoint, key, draft)
@@ -75,7 +78,10 @@ class Editor:
                 return SaveResult(None, endpoint, key, None, {}, f"{endpoint}/{key} is unchanged.")
             async with self._exchange.journalled("save", endpoint, key, "PATCH", draft, base=base) as write:
                 validate.check_changes(described, base, mine, functools.partial(self.bases.was_shown, endpoint, key))
-                return await self._patch(write, described, key, base, mine)
+                result = await self._patch(write, described, key, base, mine)
+        if writer is not None and not result.dry_run:
+            self.bases.served(writer, endpoint, result.key, {**(result.document or base), **mine})
+        return result
 
     async def create(
         self,
@@ -121,7 +127,6 @@ class Editor:
             self._exchange.journalled("rename", endpoint, key, "PATCH", None) as write,
         ):
             validate.check_changes(described, {lookup: key}, {lookup: new_key})
-            await self._refuse_existing(described, new_key)
             return await self._patch(write, described, key, {lookup: key}, {lookup: new_key})
 
     async def attach_image(self, key: str, content: bytes, filename: str) -> SaveResult:
@@ -205,6 +210,8 @@ class Editor:
             sentence = f"{endpoint.name}/{key} holds these values already."
             await self._exchange.settle(write, State.DONE, before=theirs, request={}, after=theirs, remark=sentence)
             return SaveResult(write.number, endpoint.name, key, theirs, {}, sentence)
+        if endpoint.lookup in merged.patch:
+            await self._refuse_existing(endpoint, str(merged.patch[endpoint.lookup or ""]))
         if endpoint.name == "notes" and quirks.picture_hinders(theirs):
             raise errors.NotAllowed(
                 f"notes/{key} cannot be changed, because the server fails to store its picture once more. "
@@ -242,8 +249,6 @@ class Editor:
         if made is not None:
             undo.refuse_changed(endpoint, key, made, record)
         await dependents.refuse_if_any(self._api, await self._library.schema(), endpoint.name, key, record)
-        if not self._exchange.dry_run:
-            self.brake.take()
         return await self._exchange.send(write, Request("DELETE", endpoint, key, None, record))
 
     async def _undo_patch(self, entry: Entry, endpoint: Endpoint, key: str) -> SaveResult:
@@ -314,7 +319,8 @@ class Editor:
     def _refuse_delete(self, endpoint: str, key: str) -> None:
         if not self.allow_deletes:
             raise errors.NotAllowed(f"{endpoint}/{key} is not deleted: this drive is mounted with --no-delete.")
-        self.brake.check()
+        if not self._exchange.dry_run:
+            self.brake.take()
 
     async def _conflict(
         self,

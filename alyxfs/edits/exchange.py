@@ -325,7 +325,8 @@ def _comparable(request: Request) -> dict[str, Any]:
     hidden = quirks.CREATE_ONLY.get(request.endpoint.name, frozenset())
     fields = {field: value for field, value in (request.document or {}).items() if field not in hidden}
     if request.method != "PATCH":
-        return fields
+        replaced = quirks.FILLED_IN_BY_SERVER.get(request.endpoint.name, {})
+        return {field: value for field, value in fields.items() if field not in replaced or value != replaced[field]}
     resent = quirks.RESENT_ON_PATCH.get(request.endpoint.name, ())
     before = request.before or {}
     return {field: value for field, value in fields.items() if field not in resent or value != before.get(field)}

@@ -152,6 +152,7 @@ def _fits(request: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def _shown(endpoint: Endpoint, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the fields that no record shows, and without pictures, which come back as an address."""
-    hidden = quirks.CREATE_ONLY.get(endpoint.name, frozenset()) | ({"image"} if endpoint.name == "notes" else set())
+    """Without the fields that no record shows as sent: pictures come back as an address."""
+    hidden = {*quirks.CREATE_ONLY.get(endpoint.name, ()), *quirks.FILLED_IN_BY_SERVER.get(endpoint.name, ())}
+    hidden |= {"image"} if endpoint.name == "notes" else set()
     return {field: value for field, value in request.items() if field not in hidden}

@@ -36,18 +36,27 @@ FILLED_IN_ON_CREATE: Mapping[str, Mapping[str, Any]] = {
 
 EMPTY_MEANS_ABSENT: Mapping[str, Mapping[str, Any]] = {
     # The record shows "" for no revision, and null is refused (measured).
-    "datasets": {"revision": ""},
+    "datasets": {"revision": "", "session": None, "created_by": None},
     # Shown as null, refused as null (measured).
     "sessions": {"lab": None},
+    # Relations that are null once their other end was deleted, and that the serializers do not take as null.
     "notes": {"image": None},
+    "subjects": {"responsible_user": None},
+    "weighings": {"user": None},
     "insertions": {"session": None, "model": None},
-    "water-administrations": {"session": None, "water_type": None},
+    "water-administrations": {"session": None, "water_type": None, "user": None},
     "tasks": {"data_repository": None},
     "trajectories": {"coordinate_system": None},
     "channels": {"trajectory_estimate": None, "brain_region": None},
     "chronic-insertions": {"model": None, "lab": None},
 }
 """Empty values that the server shows but refuses when they are sent back; a new record is sent without them."""
+
+FILLED_IN_BY_SERVER: Mapping[str, Mapping[str, Any]] = {
+    # A session without users gets the one who makes it (actions/serializers).
+    "sessions": {"users": []},
+}
+"""Values of a new record that the server replaces by its own, and rightly so."""
 
 CREATE_ONLY: Mapping[str, frozenset[str]] = {
     # They find or make the session of a new dataset and are never shown again (data/serializers).
