@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -23,21 +24,11 @@ def source(server, name="a.npy", **changes):
     return Source(**(fields | changes))
 
 
-class Opened:
-    """A network and a cache; ``async with Opened(...) as cache``."""
-
-    def __init__(self, directory, deadline=10.0, **options):
-        self.directory, self.deadline, self.options = directory, deadline, options
-
-    async def __aenter__(self):
-        self._network = open_network(deadline=self.deadline)
-        network = await self._network.__aenter__()
-        self._cache = open_file_cache(network, self.directory, **self.options)
-        return await self._cache.__aenter__()
-
-    async def __aexit__(self, *failure):
-        await self._cache.__aexit__(*failure)
-        await self._network.__aexit__(*failure)
+@asynccontextmanager
+async def opened(directory, deadline=10.0, **options):
+    """A cache in this directory, with a network of its own."""
+    async with open_network(deadline=deadline) as network, open_file_cache(network, directory, **options) as cache:
+        yield cache
 
 
 async def read_whole(cache, source, size=131072):

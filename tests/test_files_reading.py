@@ -7,7 +7,7 @@ import random
 import pytest
 import trio
 from fault_server import FAULTS, FaultServer, File
-from reading import Opened, read_whole, source, until
+from reading import opened, read_whole, source, until
 
 from alyxfs import errors
 from alyxfs.files.blocks import BLOCK
@@ -25,7 +25,7 @@ def server():
 
 async def test_any_read_gives_the_bytes_of_the_file(server, tmp_path):
     chance = random.Random(2)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server))
         for _ in range(100):
             offset, size = chance.randrange(len(CONTENT) + 10), chance.choice([1, 4096, 131072, 400_000])
@@ -34,7 +34,7 @@ async def test_any_read_gives_the_bytes_of_the_file(server, tmp_path):
 
 
 async def test_opening_asks_nothing_and_a_small_read_costs_one_small_request(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server))
         assert server.requests == []
         await file.read(500_000, 4096)
@@ -46,26 +46,26 @@ async def test_opening_asks_nothing_and_a_small_read_costs_one_small_request(ser
 
 
 async def test_what_was_read_is_there_after_a_remount_without_the_server(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         assert await read_whole(cache, source(server)) == CONTENT
     server.stop()
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         assert cache.cached_share(source(server)) == 1
         assert await read_whole(cache, source(server)) == CONTENT
 
 
 async def test_another_version_of_the_dataset_is_fetched_anew(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         await read_whole(cache, source(server))
     server.files["a.npy"] = File(CONTENT[::-1], etag='"v2"')
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         assert cache.cached_share(source(server, version="2")) == 0
         assert await read_whole(cache, source(server, version="2")) == CONTENT[::-1]
 
 
 async def test_readers_of_one_block_share_one_request(server, tmp_path):
     server.delay = 0.1
-    async with Opened(tmp_path) as cache, trio.open_nursery() as nursery:
+    async with opened(tmp_path) as cache, trio.open_nursery() as nursery:
 
         async def read_start():
             file = await cache.open(source(server))
@@ -79,7 +79,7 @@ async def test_readers_of_one_block_share_one_request(server, tmp_path):
 
 async def test_a_reader_that_goes_away_stops_what_only_it_wanted(server, tmp_path):
     server.frozen.set()
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server))
         with trio.move_on_after(0.2):
             await file.read(0, 10)
@@ -91,7 +91,7 @@ async def test_a_reader_that_goes_away_stops_what_only_it_wanted(server, tmp_pat
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "stall"])
 async def test_a_fault_at_each_second_request_is_overcome(server, tmp_path, fault):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server))
         for offset in range(0, len(CONTENT), 300_000):
             server.script = [fault, "none", fault, "none", fault]
@@ -102,7 +102,7 @@ async def test_a_fault_at_each_second_request_is_overcome(server, tmp_path, faul
 
 async def test_a_stall_is_given_up_and_resumed_at_the_byte_reached(server, tmp_path):
     server.script = ["stall"]
-    async with Opened(tmp_path, deadline=2) as cache:
+    async with opened(tmp_path, deadline=2) as cache:
         file = await cache.open(source(server))
         assert await file.read(0, 262_144) == CONTENT[:262_144]
         await file.close()
@@ -115,7 +115,7 @@ async def test_a_stall_is_given_up_and_resumed_at_the_byte_reached(server, tmp_p
 
 async def test_a_resumed_request_is_conditional(server, tmp_path):
     server.script = ["drop"]
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         await read_whole(cache, source(server))
     assert "if-range" not in server.requests[0].headers
     assert all(request.headers["if-range"] == '"v1"' for request in server.requests[1:])
@@ -135,7 +135,7 @@ async def test_a_resumed_request_is_conditional(server, tmp_path):
 )
 async def test_a_refusal_has_its_own_error_and_a_sentence(server, tmp_path, status, error):
     server.status = status
-    async with Opened(tmp_path, deadline=2) as cache:
+    async with opened(tmp_path, deadline=2) as cache:
         file = await cache.open(source(server))
         with trio.fail_after(2.5), pytest.raises(error, match=r"a\.npy.*\.$"):
             await file.read(0, 10)
@@ -145,7 +145,7 @@ async def test_a_refusal_has_its_own_error_and_a_sentence(server, tmp_path, stat
 
 
 async def test_a_long_pause_asked_for_is_throttled_and_a_short_one_obeyed(server, tmp_path):
-    async with Opened(tmp_path, deadline=3) as cache:
+    async with opened(tmp_path, deadline=3) as cache:
         file = await cache.open(source(server))
         server.script, server.retry_after = ["status_429"], "1"
         started = trio.current_time()
@@ -158,7 +158,7 @@ async def test_a_long_pause_asked_for_is_throttled_and_a_short_one_obeyed(server
 
 
 async def test_a_file_without_address_or_server_says_so(server, tmp_path):
-    async with Opened(tmp_path, deadline=2) as cache:
+    async with opened(tmp_path, deadline=2) as cache:
         with pytest.raises(errors.NotDownloadable, match="no server offers"):
             await cache.open(source(server, url=None))
         server.stop()
@@ -178,7 +178,7 @@ async def test_a_file_without_address_or_server_says_so(server, tmp_path):
 
 async def test_a_read_ends_within_the_deadline_whatever_the_server_does(server, tmp_path):
     server.frozen.set()
-    async with Opened(tmp_path, deadline=1) as cache:
+    async with opened(tmp_path, deadline=1) as cache:
         file = await cache.open(source(server))
         with trio.fail_after(1.5), pytest.raises((errors.DeadlineExceeded, errors.Unreachable)):
             await file.read(0, 10)
@@ -188,19 +188,19 @@ async def test_a_read_ends_within_the_deadline_whatever_the_server_does(server, 
 @pytest.mark.parametrize("size", [None, 10, len(CONTENT) - 1, len(CONTENT) + 1, 5 * len(CONTENT)])
 async def test_the_true_size_is_learned_told_and_remembered(server, tmp_path, size):
     changed = []
-    async with Opened(tmp_path, on_change=changed.append) as cache:
+    async with opened(tmp_path, on_change=changed.append) as cache:
         file = await cache.open(source(server, size=size))
         await file.read(0, 10)
         assert file.size == len(CONTENT) == cache.known_size(source(server, size=size))
         assert changed == ["a.npy"]
         assert await file.read(0, 2_000_000) == CONTENT
         await file.close()
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         assert cache.known_size(source(server, size=size)) == len(CONTENT)
 
 
 async def test_a_read_past_the_true_end_is_empty(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, size=3_000_000))
         assert await file.read(2_500_000, 100) == b""
         assert file.size == len(CONTENT)
@@ -208,7 +208,7 @@ async def test_a_read_past_the_true_end_is_empty(server, tmp_path):
 
 
 async def test_an_empty_file_costs_nothing(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, size=0))
         assert await file.read(0, 100) == b""
         await file.close()
@@ -216,7 +216,7 @@ async def test_an_empty_file_costs_nothing(server, tmp_path):
 
 
 async def test_a_change_on_the_server_is_told_once_and_never_mixed(server, tmp_path):
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file, idle = await cache.open(source(server)), await cache.open(source(server))
         assert await file.read(0, 1000) == CONTENT[:1000]
         server.files["a.npy"] = File(CONTENT[::-1], etag='"v2"', last_modified="Wed, 04 Dec 2019 10:00:00 GMT")
@@ -234,7 +234,7 @@ async def test_a_change_on_the_server_is_told_once_and_never_mixed(server, tmp_p
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
 async def test_a_change_is_seen_by_its_date_or_its_weak_tag(server, tmp_path, etag):
     server.files["a.npy"] = File(CONTENT, etag=etag)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server))
         await file.read(0, 1000)
         server.files["a.npy"] = File(
@@ -249,7 +249,7 @@ async def test_a_change_is_seen_by_its_date_or_its_weak_tag(server, tmp_path, et
 @pytest.mark.parametrize("kind", [{}, {"length": False}, {"gzipped": True}, {"etag": None, "last_modified": None}])
 async def test_a_server_without_ranges_is_read_once_from_the_beginning(server, tmp_path, size, kind):
     server.files["a.npy"] = File(CONTENT, ranges=False, **kind)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, size=size))
         assert await file.read(700_000, 1000) == CONTENT[700_000:701_000]
         assert await file.read(0, 2_000_000) == CONTENT
@@ -261,7 +261,7 @@ async def test_a_file_on_this_machine_is_used_if_its_size_is_right(server, tmp_p
     right, wrong = tmp_path / "right.npy", tmp_path / "wrong.npy"
     right.write_bytes(CONTENT)
     wrong.write_bytes(CONTENT[:-1])
-    async with Opened(tmp_path / "cache") as cache:
+    async with opened(tmp_path / "cache") as cache:
         assert await read_whole(cache, source(server, local=(tmp_path / "none", wrong, right))) == CONTENT
         assert server.requests == []
         file = await cache.open(source(server, local=(wrong, tmp_path)))
@@ -273,7 +273,7 @@ async def test_a_file_on_this_machine_is_used_if_its_size_is_right(server, tmp_p
 async def test_a_number_sign_and_spaces_in_an_address_are_quoted(server, tmp_path):
     name = "alf/#2024-05-06#/a b%.npy"
     server.files[name] = File(CONTENT)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         assert await read_whole(cache, source(server, name)) == CONTENT
     assert server.requests[0].path == "/alf/%232024-05-06%23/a%20b%25.npy"
 
@@ -281,7 +281,7 @@ async def test_a_number_sign_and_spaces_in_an_address_are_quoted(server, tmp_pat
 async def test_sequential_reads_are_few_large_requests(server, tmp_path):
     content = random.Random(3).randbytes(40_000_000)
     server.files["big.bin"] = File(content)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, "big.bin"))
         for offset in range(0, len(content), 131072):
             assert await file.read(offset, 131072) == content[offset : offset + 131072]
@@ -295,7 +295,7 @@ async def test_random_reads_fetch_no_more_than_they_touch(server, tmp_path):
     content = random.Random(3).randbytes(40_000_000)
     server.files["big.bin"] = File(content)
     chance = random.Random(4)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, "big.bin"))
         for _ in range(100):
             offset = chance.randrange(len(content) - 4096)
@@ -309,7 +309,7 @@ async def test_rows_at_a_fixed_distance_come_ahead_and_nothing_between_them(serv
     content = random.Random(3).randbytes(40_000_000)
     server.files["big.bin"] = File(content)
     server.delay = 0.02
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, "big.bin"))
         started = trio.current_time()
         for offset in range(0, len(content), 400_000):
@@ -323,7 +323,7 @@ async def test_rows_at_a_fixed_distance_come_ahead_and_nothing_between_them(serv
 async def test_backward_reads_are_read_ahead_too(server, tmp_path):
     content = random.Random(3).randbytes(20_000_000)
     server.files["big.bin"] = File(content)
-    async with Opened(tmp_path) as cache:
+    async with opened(tmp_path) as cache:
         file = await cache.open(source(server, "big.bin"))
         for offset in range(len(content) // 131072 * 131072, -1, -131072):
             assert await file.read(offset, 131072) == content[offset : offset + 131072]

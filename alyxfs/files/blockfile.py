@@ -10,7 +10,7 @@ Layout (format 1), all in one file so that no part can be lost without the other
 A block is marked in the map only after fdatasync has put its bytes on disk, so the map may lag behind the data and
 never runs ahead of it, whatever dies. Marks are only ever set, by one-byte stores, so several processes may write
 one file at once: they all write the same bytes. Who has the file open holds a shared flock; only who gets the
-exclusive one may remove it for want of space.
+exclusive one may remove it for want of space. The modification time is that of the last use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import os
 import secrets
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -32,6 +32,8 @@ from alyxfs.files.blocks import BLOCK, block_count
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 MAGIC = b"alyxfs blocks 1\n"
 PAGE = 4096
@@ -74,11 +76,11 @@ class BlockFile:
         self._threads = 0
         self._closing = False
 
-    async def in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Run one of the methods below in a thread; the descriptor stays open until it has ended."""
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run work on this file in a thread; the descriptor stays open until it has ended."""
         self._threads += 1
         try:
-            await trio.to_thread.run_sync(work, *arguments)
+            return await trio.to_thread.run_sync(work, *arguments)
         finally:
             self._threads -= 1
             if self._closing and not self._threads:
@@ -119,10 +121,6 @@ class BlockFile:
     def is_removed(self) -> bool:
         """Whether somebody deleted the file: it can still be read, but nobody will find it again."""
         return os.fstat(self._descriptor).st_nlink == 0
-
-    def touch(self) -> None:
-        """Note this moment as the last use (the modification time, which eviction goes by)."""
-        os.utime(self._descriptor)
 
     def remove(self) -> None:
         """Delete the file from the cache, unless another one has taken its place already."""
@@ -197,24 +195,25 @@ def open_existing(path: pathlib.Path, version: str) -> BlockFile | None:
             continue
         header = _read_header(descriptor)
         if header is not None and header[0] == version:
+            os.utime(descriptor)
             return BlockFile(descriptor, path, *header[1:])
         os.close(descriptor)
         path.unlink(missing_ok=True)
         return None
 
 
-def share(path: pathlib.Path, version: str) -> float:
-    """How much of the file is on disk, 0 to 1, by a look at the map alone."""
+def look(path: pathlib.Path, version: str) -> tuple[float, Verdict]:
+    """How much of the file is on disk, 0 to 1, and what is known of its MD5, by a look at header and map alone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0.0
+        return 0.0, Verdict.UNKNOWN
     try:
         header = _read_header(descriptor)
         if header is None or header[0] != version:
-            return 0.0
+            return 0.0, Verdict.UNKNOWN
         count = block_count(header[1].size)
-        return os.pread(descriptor, count, PAGE).count(1) / count if count else 1.0
+        return os.pread(descriptor, count, PAGE).count(1) / count if count else 1.0, header[2]
     finally:
         os.close(descriptor)
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import answers, blockfile
+from alyxfs.files import answers, blockfile, neighbours
+from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
+from alyxfs.files.eviction import evict
 from alyxfs.files.localfile import open_local
 from alyxfs.files.readahead import ReadAhead
 from alyxfs.files.sizes import KnownSizes
+from alyxfs.files.verify import verify
 from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
@@ -37,10 +40,16 @@ AHEAD_MEMORY = 96 * 1024 * 1024
 """Bytes that may be under way for nobody who waits for them already."""
 KEPT_FOR_READERS = 4
 """Connections that read-ahead leaves to those who wait."""
-LEFT_OVER_MEMORY = 32 * 1024 * 1024
+LEFT_OVER_MEMORY = 96 * 1024 * 1024
 """Bytes that could not be saved and are kept for readers that come back soon."""
 IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
+MOST_WALKS = 8
+"""Directories in which walks are noticed at a time."""
+TIDY_PAUSE = 60.0
+"""Seconds between two looks at how full the disk is, if nothing is written."""
+RECORDED_AT_ONCE = 8
+"""Files that are put on disk at the same time: one commit of the file system's journal serves them all."""
 RECORD_PAUSE = 1.0
 """Seconds between two rounds that put blocks on disk and mark them: what a power cut may cost."""
 DISK_PAUSE = 30.0
@@ -55,6 +64,7 @@ class CachedHandle:
         self._file = file
         self._generation = file.generation
         self._closed = False
+        self._began = False
         self._pattern = ReadAhead()
         self._ahead: list[Fetch] = []
         """What was fetched for this reader alone, as far as it is still under way."""
@@ -80,6 +90,9 @@ class CachedHandle:
         end = min(offset + size, self.size)
         if end <= offset:
             return
+        if not self._began:
+            self._began = True
+            self._cache.read_begins(self._file.source)
         extents = self._pattern.observe(offset, end, self.size)
         if self._ahead and not self._pattern.is_running:
             self._stop_ahead()
@@ -128,6 +141,13 @@ class FileCache:
         self._unrecorded: dict[int, CachedFile] = {}
         self._room = trio.lowlevel.ParkingLot()
         self._write_again_at = 0.0
+        self._written = 0
+        self._closing = False
+        self._tidy_now = trio.Event()
+        self._walks: list[neighbours.Walk] = []
+        self._neighbours_coming = 0
+        self._verifying = trio.CapacityLimiter(1)
+        self._being_verified: set[int] = set()
         self._sizes = KnownSizes(directory / "sizes")
 
     async def open(self, source: Source) -> OpenFile:
@@ -138,19 +158,10 @@ class FileCache:
         local = await open_local(source)
         if local is not None:
             return local
-        file = self._files.get((source.identity, source.version))
-        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
-            self._forget(file)
-            file = None
-        if file is None:
-            file = CachedFile(self, source, self.known_size(source))
-            self._files[source.identity, source.version] = file
-            file.handles += 1
-            await file.open_blocks()
-        else:
-            file.source = source
-            file.handles += 1
+        file = self._file(source)
+        file.handles += 1
         try:
+            await file.open_blocks()
             if source.url is None and file.blocks is None:
                 raise errors.NotDownloadable(f"{source.name} is listed, but no server offers its bytes.")
             if file.size is None:
@@ -169,14 +180,67 @@ class FileCache:
         file = self._files.get((source.identity, source.version))
         if file is not None and file.written:
             return 1 - file.absent / len(file.written)
-        return blockfile.share(self.path(source), source.version)
+        return blockfile.look(self.path(source), source.version)[0]
 
     def remark(self, source: Source) -> str | None:
         """What a person should know of the file's content."""
         file = self._files.get((source.identity, source.version))
-        if file is None or file.blocks is None or file.blocks.verdict is not blockfile.Verdict.DIFFERS:
+        if file is not None and file.blocks is not None:
+            verdict = file.blocks.verdict
+        else:
+            verdict = blockfile.look(self.path(source), source.version)[1]
+        if verdict is not blockfile.Verdict.DIFFERS:
             return None
         return "The content differs from the hash in the database; it was fetched twice."
+
+    def read_begins(self, source: Source) -> None:
+        """Somebody reads this file for the first time since opening it: fetch its neighbours if that is a walk."""
+        size = self.known_size(source)
+        if source.neighbours is None or size is None or size > neighbours.LARGEST:
+            return
+        walk = next((walk for walk in self._walks if walk.holds(source)), None)
+        if walk is None:
+            walk = neighbours.Walk(source.neighbours())
+            if not walk.holds(source):
+                return
+            self._walks = [*self._walks[1 - MOST_WALKS :], walk]
+        for following in walk.read(source):
+            size = self.known_size(following)
+            if size is not None and size <= neighbours.LARGEST and following.url is not None:
+                if not self.may_fetch_ahead(size):
+                    return
+                self._neighbours_coming += 1
+                self.nursery.start_soon(self._fetch_neighbour, following, size)
+            walk.asked()
+
+    async def _fetch_neighbour(self, source: Source, size: int) -> None:
+        try:
+            local = await open_local(source)
+            if local is not None:
+                await local.close()
+                return
+            file = self._file(source)
+            file.handles += 1
+            try:
+                await file.open_blocks()
+                file.want([Extent(0, size)], background=True)
+            finally:
+                self.closed(file)
+        finally:
+            self._neighbours_coming -= 1
+
+    def _file(self, source: Source) -> CachedFile:
+        """The one object of this file."""
+        key = source.identity, source.version
+        file = self._files.get(key)
+        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
+            self._forget(file)
+            file = None
+        if file is None:
+            file = self._files[key] = CachedFile(self, source, self.known_size(source))
+        file.source = source
+        self._files.move_to_end(key)
+        return file
 
     # What the files ask for (Household)
 
@@ -194,6 +258,14 @@ class FileCache:
         if self.may_write():
             log.info("data files are not cached for %g s: %s", DISK_PAUSE, error)
         self._write_again_at = trio.current_time() + DISK_PAUSE
+        self._tidy_now.set()
+
+    def wrote(self, count: int) -> None:
+        """So many bytes went to the disk: look at its limit now and then."""
+        self._written += count
+        if self._written > min(self._limit // 20, GIB):
+            self._written = 0
+            self._tidy_now.set()
 
     def is_crowded(self) -> bool:
         """Whether fetches should wait for the disk."""
@@ -202,9 +274,10 @@ class FileCache:
     def may_fetch_ahead(self, length: int) -> bool:
         """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
         ahead = [item for file in self._files.values() for item in file.fetches if item.background and not item.done]
-        if len(ahead) >= max(1, self.network.file_connections - KEPT_FOR_READERS):
+        if len(ahead) + self._neighbours_coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):
             return False
-        return sum(item.end - item.saved_to for item in ahead) + length <= AHEAD_MEMORY
+        memory = AHEAD_MEMORY if self.may_write() else LEFT_OVER_MEMORY // 3
+        return sum(item.end - item.saved_to for item in ahead) + length <= memory
 
     async def room(self) -> None:
         """Sleep until a save has ended."""
@@ -235,7 +308,19 @@ class FileCache:
             self._on_change(source.identity)
 
     def completed(self, file: CachedFile) -> None:
-        """Every block is on disk."""
+        """Every block is on disk: see whether they are right."""
+        if file.source.digest is not None and id(file) not in self._being_verified and not self._closing:
+            self._being_verified.add(id(file))
+            file.handles += 1
+            self.nursery.start_soon(self._verify, file)
+
+    async def _verify(self, file: CachedFile) -> None:
+        try:
+            async with self._verifying:
+                await verify(file)
+        finally:
+            self._being_verified.discard(id(file))
+            self.closed(file)
 
     # Housekeeping
 
@@ -247,9 +332,11 @@ class FileCache:
                 if item.whole:
                     file.abandon(item)
             self._files.move_to_end((file.source.identity, file.source.version))
-        idle = [one for one in self._files.values() if one.is_idle and not one.unrecorded]
+        idle = [one for one in self._files.values() if one.is_idle]
         for one in idle[: max(0, len(idle) - IDLE_FILES)]:
-            self._forget(one)
+            # Where the disk does not keep up with recording, rather forget some blocks than open ever more files.
+            if not one.unrecorded or len(idle) > 2 * IDLE_FILES:
+                self._forget(one)
 
     def _forget(self, file: CachedFile) -> None:
         self._left_over = [(one, item) for one, item in self._left_over if one is not file]
@@ -265,11 +352,46 @@ class FileCache:
     async def record(self) -> None:
         """Put on disk and mark what has been written."""
         files, self._unrecorded = self._unrecorded, {}
-        for file in files.values():
-            await file.record()
+        limiter = trio.CapacityLimiter(RECORDED_AT_ONCE)
 
-    def close(self) -> None:
-        """Close every cache file."""
+        async def record_one(file: CachedFile) -> None:
+            async with limiter:
+                await file.record()
+
+        # What was begun must be ended: the runs are no longer noted anywhere else.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for file in files.values():
+                    nursery.start_soon(record_one, file)
+
+    async def tidy_for_ever(self) -> None:
+        """Keep the directory within its limit."""
+        while True:
+            self._tidy_now = trio.Event()
+            await self.tidy()
+            with trio.move_on_after(TIDY_PAUSE):
+                await self._tidy_now.wait()
+            await trio.sleep(1)
+
+    async def tidy(self) -> None:
+        """Evict what was not used for long, if the disk is too full."""
+        for file in [one for one in self._files.values() if one.is_idle and not one.unrecorded]:
+            self._forget(file)
+        try:
+            has_room = await trio.to_thread.run_sync(evict, self._directory, self._limit)
+        except OSError as error:
+            log.info("the cache directory cannot be looked through: %s", error)
+            return
+        if has_room:
+            self._write_again_at = 0.0
+        else:
+            self._write_again_at = trio.current_time() + DISK_PAUSE
+            log.info("data files are not cached for now: all room is taken by open files")
+
+    async def close(self) -> None:
+        """Put on disk what there is, and close every cache file."""
+        self._closing = True
+        await self.record()
         for file in self._files.values():
             file.close()
 
@@ -293,10 +415,9 @@ async def open_file_cache(
         async with background_tasks() as nursery:
             cache = FileCache(network, nursery, directory, limit_bytes, on_change)
             nursery.start_soon(cache.record_for_ever)
+            nursery.start_soon(cache.tidy_for_ever)
             yield cache
     finally:
         # Only now have all fetches handed over what they hold.
         if cache is not None:
-            with trio.CancelScope(shield=True):
-                await cache.record()
-            cache.close()
+            await cache.close()

@@ -75,6 +75,9 @@ class Household(Protocol):
     def room_made(self) -> None:
         """Some memory was given back, or will not be."""
 
+    def wrote(self, count: int) -> None:
+        """So many bytes went to the disk."""
+
     def to_record(self, file: CachedFile) -> None:
         """The file has blocks on disk that its map does not mark yet."""
 
@@ -107,6 +110,7 @@ class CachedFile:
         self.handles = 0
         self._household = household
         self._making = trio.Lock()
+        self._looked_for = False
         self._place_taken = False
         """A cache file of other content is in use by another process: this one goes without."""
         self.next_verdict = Verdict.UNKNOWN
@@ -125,16 +129,22 @@ class CachedFile:
         return self.handles == 0 and not any(not item.done for item in self.fetches)
 
     async def open_blocks(self) -> None:
-        """Take up what the cache directory holds of this file."""
-        try:
-            found = await trio.to_thread.run_sync(
-                blockfile.open_existing, self._household.path(self.source), self.source.version
-            )
-        except OSError as error:
-            self._household.disk_refused(error)
-            return
-        if found is not None:
-            self._adopt(found)
+        """Take up what the cache directory holds of this file, the first time."""
+        async with self._making:
+            if self._looked_for:
+                return
+            self._looked_for = True
+            try:
+                found = await trio.to_thread.run_sync(
+                    blockfile.open_existing, self._household.path(self.source), self.source.version
+                )
+            except OSError as error:
+                self._household.disk_refused(error)
+                return
+            if found is not None:
+                self._adopt(found)
+        if found is not None and not self.absent:
+            self._household.completed(self)
 
     # Reading
 
@@ -228,6 +238,7 @@ class CachedFile:
             found = b""
         if len(found) == end - start:
             return found
+        log.info("the cache file of %s is damaged and is made anew", self.source.name)
         self._damaged()
         return b""
 
@@ -351,6 +362,7 @@ class CachedFile:
                 item.unsavable = True
                 return
             await blocks.in_thread(blocks.write, parts, before)
+            self._household.wrote(sum(map(len, parts)))
             if blocks is self.blocks:
                 item.saved(len(parts))
                 self._mark(item, before)
@@ -450,11 +462,15 @@ class CachedFile:
 
     def _damaged(self) -> None:
         """Somebody cut the cache file, or the disk cannot read it: what it held is fetched again."""
-        log.info("the cache file of %s is damaged and is made anew", self.source.name)
         self._drop_blocks()
         for item in self.fetches:
             item.saved_to = item.start
             item.unsavable = True
+
+    def begin_second_try(self) -> None:
+        """Forget the content, which is not what the database says, so that it is fetched again."""
+        self.next_verdict = Verdict.SECOND_TRY
+        self._damaged()
 
     def _drop_blocks(self) -> None:
         if self.blocks is not None:
