@@ -11,7 +11,6 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-
 from asking import Asking
 from mounted import mounted
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from alyxfs import errors, names
+from alyxfs.tree.local_query import LocalQueryDirectory
 from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
 from alyxfs.tree.record import RecordFile
 
@@ -142,16 +143,46 @@ class EndpointDirectory(Directory):
             self._named = NamedListing(listing)
         return self._named
 
-    def _queried(self, name: str) -> EndpointDirectory:
-        filter_name, _, value = name.partition("=")
-        if filter_name not in self.endpoint.filters:
-            known = ", ".join(sorted(self.endpoint.filters)) or "none"
+    def _queried(self, name: str) -> Directory:
+        filter_name, value = split_query(name)
+        offered = self.endpoint.filters.get(filter_name)
+        if offered is None and not self.endpoint.filters:
+            return self.local_query(self, name)
+        if offered is None:
+            known = ", ".join(sorted(self.endpoint.filters))
             raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
-        value = unquote(value)
-        if self.endpoint.filters[filter_name].kind == "boolean" and value.lower() not in BOOLEANS:
+        if offered.kind == "boolean" and value.lower() not in BOOLEANS:
             raise errors.Invalid(f"The filter {filter_name} takes true or false, not {value!r}.")
         query = (*self.query, (filter_name, value))
         return EndpointDirectory(self._library, self.endpoint, query, link=self._link, hidden=self._hidden)
+
+    @property
+    def base(self) -> EndpointDirectory:
+        """The directory whose records a query done here selects from."""
+        return self
+
+    def local_query(self, of: EndpointDirectory | LocalQueryDirectory, name: str) -> LocalQueryDirectory:
+        """A query done here, of a plain field; raises NotFound for a field that records do not have."""
+        field, value = split_query(name)
+        if field not in self.endpoint.fields:
+            known = ", ".join(sorted(self.endpoint.fields))
+            raise errors.NotFound(f"{self.endpoint.name} has no field {field!r}; it has: {known}.")
+        return LocalQueryDirectory(of, field, value)
+
+    async def selected(self) -> dict[str, Node]:
+        """All records by name."""
+        named = self._current()
+        position = 0
+        while await named.name_at(position) is not None:
+            position = len(named.listing.rows)
+        names_of_all = [await named.name_at(each) for each in range(position)]
+        return {name: self.record_file(row) for name, row in zip(names_of_all, named.listing.rows, strict=True) if name}
+
+    async def document_of(self, node: Node) -> dict[str, Any]:
+        """The record behind a file of this directory."""
+        assert isinstance(node, RecordFile)
+        document = (await node.record()).document
+        return document if isinstance(document, dict) else {}
 
     async def _unlisted(self, name: str) -> RecordFile:
         key = self.key_of(name)
@@ -178,6 +209,12 @@ class EndpointDirectory(Directory):
         if row is None:
             raise no_such_name(name, self.endpoint.name)
         return self.record_file(row)
+
+
+def split_query(name: str) -> tuple[str, str]:
+    """``name=value`` of a query's directory; what a file name cannot hold is percent-encoded in the value."""
+    filter_name, _, value = name.partition("=")
+    return filter_name, unquote(value)
 
 
 class _ListingEntries:

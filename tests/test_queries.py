@@ -1,0 +1,157 @@
+"""Queries as directories, links, and what endpoints say of themselves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import urllib.parse
+from contextlib import contextmanager
+
+import pytest
+from asking import Asking
+
+from alyxfs import names
+
+
+@contextmanager
+def raises(number):
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is compared below
+        yield
+    assert errno.errorcode[caught.value.errno] == errno.errorcode[number]
+
+
+QUERIES = [
+    "sessions/lab=cortexlab",
+    "sessions/lab=cortexlab/number=1",
+    "sessions/subject=KS001",
+    "sessions/subject=ks001",
+    "sessions/date_range=2021-01-01,2022-12-31",
+    "sessions/task_protocol=ephys",
+    "sessions/django=number__gte,2",
+    "sessions/projects=R01 vision%2Faudition",
+    "sessions/dataset_types=trials.table",
+    "sessions/tag=repeated_site",
+    "datasets/lab=cortexlab/dataset_type=spikes.times",
+    "datasets/protected=true",
+    "datasets/exists=True",
+    "datasets/tag=repeated_site",
+    "datasets/collection=alf",
+    "datasets/django=session__isnull,True",
+    "subjects/lab=cortexlab",
+    "subjects/alive=true",
+    "subjects/sex=F",
+    "subjects/nickname=2023",
+    "insertions/name=probe00",
+    "insertions/subject=KS001",
+    "trajectories/provenance=Planned",
+    "weighings/nickname=KS001",
+    "water-administrations/nickname=KS001",
+    "brain-regions/acronym=VISp",
+    "notes/django=text__icontains,a",
+    "users/username=demo",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_holds_what_the_server_selects(demo, drive, query):
+    endpoint, *filters = query.split("/")
+    asked = "&".join(
+        f"{name}={urllib.parse.quote(urllib.parse.unquote(value))}"
+        for name, _, value in (part.partition("=") for part in filters)
+    )
+    lookup = {"subjects": "nickname", "users": "username"}.get(endpoint, "id")
+    keys = sorted(
+        names.encode(str(row[lookup]) if lookup in row else row["url"].rsplit("/", 1)[-1], ".json")
+        for row in Asking(demo.url).rows(f"/{endpoint}?{asked}")
+    )
+    shown = sorted(os.listdir(drive / query), key=without_mark)
+    assert [without_mark(name) for name in shown] == keys
+
+
+def without_mark(name):
+    """A record whose name another has, too, is shown with the start of its id."""
+    stem, _, mark = name.rpartition("~")
+    return f"{stem}.json" if stem and mark.endswith(".json") else name
+
+
+def test_the_queries_above_select_something(demo):
+    asking = Asking(demo.url)
+    empty = []
+    for query in QUERIES:
+        endpoint, *filters = query.split("/")
+        if not asking.get(f"/{endpoint}?{'&'.join(filters).replace(' ', '%20')}&limit=1")["count"]:
+            empty.append(query)
+    assert empty == []
+
+
+def test_a_record_is_the_same_file_through_a_query(demo, drive):
+    listed = os.listdir(drive / "sessions/lab=cortexlab/number=1")
+    first = drive / "sessions/lab=cortexlab/number=1" / listed[0]
+    assert first.stat().st_ino == (drive / "sessions" / listed[0]).stat().st_ino
+    assert json.loads(first.read_bytes())["lab"] == "cortexlab"
+    other = next(row for row in Asking(demo.url).rows("/sessions") if row["lab"] == "harborlab")
+    assert not (drive / "sessions/lab=cortexlab" / f"{other['id']}.json").exists()
+
+
+def test_an_unknown_filter_is_never_everything(drive):
+    with raises(errno.ENOENT):
+        os.listdir(drive / "sessions/colour=red")
+    with raises(errno.ENOENT):
+        os.listdir(drive / "projects/colour=red")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sessions/number=abc",
+        "sessions/date_range=yesterday",
+        "sessions/django=no_such_field,1",
+        "datasets/session=not-a-uuid",
+        "subjects/alive=perhaps",
+        "weighings/date_range=2021-01-01,2022-01-01",
+    ],
+)
+def test_a_value_that_the_server_refuses_is_an_error_with_its_words(drive, query):
+    with raises(errno.EINVAL):
+        os.listdir(drive / query)
+    assert (drive / ".alyxfs" / "errors.log").read_text().strip()
+
+
+def test_endpoints_without_filters_are_queried_by_plain_fields(demo, drive):
+    rows = Asking(demo.url).rows("/projects")
+    user = next(row["users"][0] for row in rows if row["users"])
+    expected = sorted(names.encode(row["name"], ".json") for row in rows if user in row["users"])
+    assert sorted(os.listdir(drive / "projects" / f"users={user}")) == expected
+    name = expected[0]
+    assert os.listdir(
+        drive / "projects" / f"users={user}" / f"name={urllib.parse.quote(rows[0]['name'], safe='')}"
+    ) in ([names.encode(rows[0]["name"], ".json")], [])
+    assert (drive / "projects" / f"users={user}" / name).read_bytes() == (drive / "projects" / name).read_bytes()
+
+
+def test_links_inside_a_query_lead_to_the_same_place(demo, drive):
+    session = next(row for row in Asking(demo.url).rows("/sessions?lab=cortexlab") if row["number"] and row["subject"])
+    through = os.path.realpath(drive / "sessions/lab=cortexlab" / session["id"])
+    assert through == os.path.realpath(drive / "sessions" / session["id"])
+    assert os.path.isdir(through)
+
+
+def test_links_and_descriptions_are_not_listed(drive):
+    listed = os.listdir(drive / "subjects")
+    assert all(name.endswith(".json") for name in listed)
+    assert ".schema.json" not in listed
+
+
+def test_every_endpoint_describes_itself(drive):
+    for endpoint in os.listdir(drive.path):
+        if endpoint == "data":
+            continue
+        schema = json.loads((drive / endpoint / ".schema.json").read_bytes())
+        assert schema["endpoint"] == endpoint
+        assert (drive / endpoint / ".help.md").read_text().startswith(f"# {endpoint}\n")
+    sessions = json.loads((drive / "sessions" / ".schema.json").read_bytes())
+    assert sessions["look_up"] == "id"
+    assert "date_range" in sessions["filters"]
+    assert "narrative" in sessions["fields"]
+    assert "ignores upper and lower case" in (drive / "sessions" / ".help.md").read_text()
