@@ -90,7 +90,7 @@ def test_reading_again_asks_nothing_not_even_after_a_remount(demo, home, real):
 
 
 def test_extended_attributes_say_which_dataset_a_file_is(demo, drive, real):
-    place, dataset, address = of_kind(real, ".npy")
+    place, dataset, _ = of_kind(real, ".npy")
     path = drive / place
     values = {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
     assert values["user.alyx.id"] == dataset["url"].rsplit("/", 1)[-1]
