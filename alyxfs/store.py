@@ -9,6 +9,7 @@ use one file at once: write-ahead logging, and transactions that last for one ba
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import time
 import zlib
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -43,6 +44,9 @@ _ROOM_CHECK_EVERY = 64
 """Writes between looks at the file's size."""
 _SHARE_FREED = 10
 """A file that is full loses one record in so many."""
+
+_PASSING = (sqlite3.OperationalError, sqlite3.ProgrammingError)
+"""Locked, full, read-only or closed: the file itself is whole."""
 
 _TABLES = """
 CREATE TABLE documents (name TEXT PRIMARY KEY, body BLOB NOT NULL, fetched_at REAL NOT NULL);
@@ -73,11 +77,20 @@ ON CONFLICT (endpoint, identity, whole) DO UPDATE SET
     fetched_at = excluded.fetched_at,
     changed_at = CASE WHEN body = excluded.body THEN changed_at ELSE excluded.changed_at END,
     body = excluded.body
+WHERE excluded.fetched_at >= fetched_at
 """
+"""An answer that was asked for earlier does not replace a later one."""
 
-_RECORD = "SELECT identity, key, whole, body, fetched_at, changed_at FROM records WHERE endpoint = ? AND whole = ? AND "
-_RECORD_BY_IDENTITY = _RECORD + "identity = ?"
-_RECORD_BY_KEY = _RECORD + "key = ? ORDER BY fetched_at DESC LIMIT 1"
+_PUT_DOCUMENT = "INSERT OR REPLACE INTO documents (name, body, fetched_at) VALUES (?, ?, ?)"
+_PUT_LISTING = "INSERT OR REPLACE INTO listings (endpoint, filters, body, fetched_at) VALUES (?, ?, ?, ?)"
+_LISTING = "SELECT body, fetched_at FROM listings WHERE endpoint = ? AND filters = ?"
+_TIMES = """
+SELECT identity, changed_at FROM records
+WHERE endpoint = ? AND whole = ? AND identity IN (SELECT value FROM json_each(?))
+"""
+_FIND = "SELECT identity, key, whole, body, fetched_at, changed_at FROM records WHERE endpoint = ? AND whole = ? AND "
+_RECORD_BY_IDENTITY = _FIND + "identity = ?"
+_RECORD_BY_KEY = _FIND + "key = ? ORDER BY fetched_at DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -126,105 +139,85 @@ class Store:
 
     def put_document(self, name: str, body: bytes) -> None:
         """Keep a document under a name."""
-        with self._writing() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO documents (name, body, fetched_at) VALUES (?, ?, ?)",
-                (name, _packed(body), time.time()),
-            )
+        self._write(_PUT_DOCUMENT, [(name, _packed(body), time.time())])
 
     def document(self, name: str) -> StoredBody | None:
         """The document of this name."""
-        return self._body("SELECT body, fetched_at FROM documents WHERE name = ?", (name,))
+        return _stored_body(self._read("SELECT body, fetched_at FROM documents WHERE name = ?", (name,)))
 
     def put_records(self, endpoint: str, records: Sequence[StoredRecord]) -> None:
         """Keep records; those that the store has with the same content keep their time of first sight."""
-        rows = [
-            (
-                endpoint,
-                record.identity,
-                record.whole,
-                record.key,
-                _packed(record.body),
-                record.fetched_at,
-                record.changed_at,
-            )
-            for record in records
-        ]
-        with self._writing() as connection:
-            connection.executemany(_PUT_RECORD, rows)
+        self._write(
+            _PUT_RECORD,
+            [
+                (endpoint, one.identity, one.whole, one.key, _packed(one.body), one.fetched_at, one.changed_at)
+                for one in records
+            ],
+        )
 
     def record(
         self, endpoint: str, key: str | None, identity: str | None = None, *, whole: bool = True
     ) -> StoredRecord | None:
         """The record of this identity if one is given, else the newest with this look-up."""
         query = _RECORD_BY_KEY if identity is None else _RECORD_BY_IDENTITY
-        value = key if identity is None else identity
-        with self._reading() as connection:
-            row = connection.execute(query, (endpoint, whole, value)).fetchone()
-            return row and StoredRecord(row[0], row[1], bool(row[2]), zlib.decompress(row[3]), row[4], row[5])
-        return None
+        found = self._read(query, (endpoint, whole, key if identity is None else identity))
+        if not found or (body := _unpacked(found[0][3])) is None:
+            return None
+        identity, key, whole, _, fetched_at, changed_at = found[0]
+        return StoredRecord(identity, key, bool(whole), body, fetched_at, changed_at)
 
     def times(self, endpoint: str, identities: Sequence[str], *, whole: bool = True) -> dict[str, float]:
         """When the content of each of these records was first seen."""
-        query = (
-            "SELECT identity, changed_at FROM records "
-            "WHERE endpoint = ? AND whole = ? AND identity IN (SELECT value FROM json_each(?))"
-        )
-        with self._reading() as connection:
-            return dict(connection.execute(query, (endpoint, whole, json.dumps(identities))).fetchall())
-        return {}
+        return dict(self._read(_TIMES, (endpoint, whole, json.dumps(identities))))
 
     def put_listing(self, endpoint: str, filters: str, body: bytes, fetched_at: float) -> None:
         """Keep the rows of a whole walk; ``filters`` names it."""
-        with self._writing() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO listings (endpoint, filters, body, fetched_at) VALUES (?, ?, ?, ?)",
-                (endpoint, filters, _packed(body), fetched_at),
-            )
+        self._write(_PUT_LISTING, [(endpoint, filters, _packed(body), fetched_at)])
 
     def listing(self, endpoint: str, filters: str) -> StoredBody | None:
         """The rows of the newest whole walk."""
-        return self._body(
-            "SELECT body, fetched_at FROM listings WHERE endpoint = ? AND filters = ?", (endpoint, filters)
-        )
+        return _stored_body(self._read(_LISTING, (endpoint, filters)))
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Mark as old what is known of one record, or (no key) of an endpoint's listings; it stays for bad times."""
-        with self._writing() as connection:
-            if key is None:
-                connection.execute("UPDATE listings SET fetched_at = 0 WHERE endpoint = ?", (endpoint,))
-            else:
-                connection.execute("UPDATE records SET fetched_at = 0 WHERE endpoint = ? AND key = ?", (endpoint, key))
+        if key is None:
+            self._write("UPDATE listings SET fetched_at = 0 WHERE endpoint = ?", [(endpoint,)])
+        else:
+            self._write("UPDATE records SET fetched_at = 0 WHERE endpoint = ? AND key = ?", [(endpoint, key)])
 
-    def _body(self, query: str, values: tuple[str, ...]) -> StoredBody | None:
-        with self._reading() as connection:
-            row = connection.execute(query, values).fetchone()
-            return row and StoredBody(zlib.decompress(row[0]), row[1])
-        return None
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _read(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        """All rows of the answer; none where the file cannot be read."""
+        reader = self._reader
         try:
-            with self._reader_lock, _forgiving(self.path):
-                yield self._reader
-        except (sqlite3.DatabaseError, zlib.error) as error:
-            self._begin_anew(error)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._writer_lock, _forgiving(self.path):
-                self._writer.execute("BEGIN IMMEDIATE")
-                with self._writer:  # commits, or rolls back what failed
-                    yield self._writer
-                    self._writes += 1
-                    if self._writes % _ROOM_CHECK_EVERY == 0:
-                        self._make_room()
+            with self._reader_lock:
+                return reader.execute(query, values).fetchall()
+        except _PASSING as error:
+            self._note(error)
         except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
+            self._begin_anew(error, reader)
+        return []
 
-    def _begin_anew(self, error: Exception) -> None:
+    def _write(self, statement: str, values: Sequence[tuple[object, ...]]) -> None:
+        """One transaction, with the statement for each of the values."""
+        writer = self._writer
+        try:
+            with self._writer_lock, _transaction(writer):
+                writer.executemany(statement, values)
+                self._writes += 1
+                if self._writes % _ROOM_CHECK_EVERY == 0:
+                    _make_room(writer, self._limit)
+        except _PASSING as error:
+            self._note(error)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error, writer)
+
+    def _note(self, error: Exception) -> None:
+        log.info("what is known of the server could not be read or kept in %s: %s", self.path, error)
+
+    def _begin_anew(self, error: Exception, broken: sqlite3.Connection) -> None:
         with self._writer_lock, self._reader_lock:
+            if broken not in {self._writer, self._reader}:
+                return  # another thread met the same and has begun anew
             log.info("%s is broken (%s); it is set aside and begun anew", self.path, error)
             self._writer.close()
             self._reader.close()
@@ -232,26 +225,26 @@ class Store:
             self._writer = _connect(self.path)
             self._reader = _connect(self.path)
 
-    def _make_room(self) -> None:
-        def value(pragma: str) -> int:
-            return int(self._writer.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-        if (value("page_count") - value("freelist_count")) * value("page_size") <= self._limit:
-            return
-        self._writer.execute(
-            "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY fetched_at LIMIT "
-            "(SELECT count(*) / ? + 1 FROM records))",
-            (_SHARE_FREED,),
-        )
-
 
 @contextmanager
-def _forgiving(path: Path) -> Iterator[None]:
-    """Trouble that will pass, or that leaves the file whole, costs only what was known."""
-    try:
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Begin at once, so that waiting for other writers happens here; commit, or roll back what failed."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
         yield
-    except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:  # locked, full, read-only, closed
-        log.info("what is known of the server could not be read or kept in %s: %s", path, error)
+
+
+def _make_room(connection: sqlite3.Connection, limit: int) -> None:
+    def value(pragma: str) -> int:
+        return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+    if (value("page_count") - value("freelist_count")) * value("page_size") <= limit:
+        return
+    connection.execute(
+        "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY fetched_at LIMIT "
+        "(SELECT count(*) / ? + 1 FROM records))",
+        (_SHARE_FREED,),
+    )
 
 
 @asynccontextmanager
@@ -278,14 +271,16 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if not path.exists():
+        # Only for a new file: closing a file gives up the locks that this process holds on it through SQLite.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     path.chmod(0o600)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut loses the last batches, never the file
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
+        with _transaction(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != VERSION:
                 _empty(connection, path, version)
@@ -310,6 +305,20 @@ def _set_aside(path: Path) -> None:
     path.replace(path.with_name(path.name + ".broken"))
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _stored_body(found: list[Any]) -> StoredBody | None:
+    if not found or (body := _unpacked(found[0][0])) is None:
+        return None
+    return StoredBody(body, found[0][1])
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    try:
+        return zlib.decompress(packed)
+    except zlib.error as error:
+        log.info("something kept of the server is broken, and fetched again: %s", error)
+        return None
 
 
 def _packed(body: bytes) -> bytes:

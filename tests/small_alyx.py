@@ -39,6 +39,28 @@ SCHEMA = {
 }
 
 
+CORE_API = {
+    "_type": "document",
+    "_meta": {"url": "http://alyx.example/docs/", "title": "Alyx"},
+    "auth-token": {"create": {"_type": "link", "url": "/auth-token", "action": "post"}},
+    "labs": {
+        "list": {
+            "_type": "link",
+            "url": "/labs",
+            "action": "get",
+            "fields": [{"name": name, "location": "query"} for name in ("limit", "offset", "name")],
+        },
+        "read": {
+            "_type": "link",
+            "url": "/labs/{name}",
+            "action": "get",
+            "fields": [{"name": "name", "location": "path", "required": True}],
+        },
+    },
+}
+"""As older servers give it at /docs."""
+
+
 def identifiers(count, seed=0):
     """Random UUIDs, the same ones each time."""
     source = random.Random(seed)
@@ -73,44 +95,38 @@ class SmallAlyx:
 
     def answer(self, method, target, headers, body):
         parts = urlsplit(target)
-        words = parts.path.strip("/").split("/")
         if parts.path == "/auth-token":
             self.posted.append(headers.get("Authorization"))
-            given = json.loads(body)
-            if self.passwords.get(given["username"]) != given["password"]:
-                return 400, {"non_field_errors": ["Unable to log in with provided credentials."], "status_code": 400}
-            self.tokens.add("fresh")
-            return 200, {"token": "fresh"}
+            return self.log_in(json.loads(body))
         if parts.path == "/api/schema":
             return (200, self.schema) if self.schema else (404, {"detail": "Not found.", "status_code": 404})
         if parts.path == "/docs":
-            return 200, {
-                "_type": "document",
-                "_meta": {},
-                "labs": {
-                    "list": {
-                        "_type": "link",
-                        "url": "/labs",
-                        "action": "get",
-                        "fields": [{"name": "limit", "location": "query"}],
-                    }
-                },
-            }
-        if "Authorization" not in headers:
-            return 403, {"detail": "Authentication credentials were not provided.", "status_code": 403}
-        if headers["Authorization"].removeprefix("Token ") not in self.tokens:
-            return 403, {"detail": "Invalid token.", "status_code": 403}
-        if method != "GET":
-            return 403, {"detail": "You do not have permission to perform this action.", "status_code": 403}
-        if len(words) == 1:
-            return self.page(words[0], dict(parse_qsl(parts.query)))
-        key = unquote(words[1])
-        doubled = [row for row in self.rows.get(words[0], ()) if row.get(self.lookups.get(words[0], "id")) == key]
-        if len(doubled) > 1:
+            return 200, CORE_API
+        if refusal := self.refusal(method, headers.get("Authorization")):
+            return 403, {"detail": refusal, "status_code": 403}
+        endpoint, *key = parts.path.strip("/").split("/")
+        return self.detail(endpoint, unquote(key[0])) if key else self.page(endpoint, dict(parse_qsl(parts.query)))
+
+    def refusal(self, method, authorization):
+        if authorization is None:
+            return "Authentication credentials were not provided."
+        if authorization.removeprefix("Token ") not in self.tokens:
+            return "Invalid token."
+        return None if method == "GET" else "You do not have permission to perform this action."
+
+    def log_in(self, given):
+        if self.passwords.get(given["username"]) != given["password"]:
+            return 400, {"non_field_errors": ["Unable to log in with provided credentials."], "status_code": 400}
+        self.tokens.add("fresh")
+        return 200, {"token": "fresh"}
+
+    def detail(self, endpoint, key):
+        lookup = self.lookups.get(endpoint, "id")
+        if sum(row.get(lookup) == key for row in self.rows.get(endpoint, ())) > 1:
             return 500, {"detail": "get() returned more than one Subject -- it returned 2!", "status_code": 500}
-        if (words[0], key) not in self.details or "/" in key:
+        if (endpoint, key) not in self.details or "/" in key:
             return 404, {"detail": "Not found.", "status_code": 404}
-        return 200, self.details[words[0], key]
+        return 200, self.details[endpoint, key]
 
     def page(self, endpoint, query):
         rows = list(self.rows.get(endpoint, ()))
@@ -155,7 +171,7 @@ def small_alyx(port=0):
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_PATCH = do_HEAD = respond
+        do_GET = do_POST = do_PATCH = do_HEAD = respond  # noqa: N815 - names that http.server asks for
 
         def log_message(self, *_):
             pass

@@ -239,7 +239,7 @@ async def test_the_server_is_found_again(alyx, path):
         with small_alyx(port) as back:
             back.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "new": 1}
             with trio.fail_after(10):
-                while (record := await library.record("subjects", "S7")).stale:
+                while (record := await library.record("subjects", "S7")).stale:  # noqa: ASYNC110 - no event tells
                     await trio.sleep(0.05)
             assert record.document["new"] == 1
             assert library.status()["stale_since"] is None
@@ -347,3 +347,40 @@ async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, pa
         assert library.known_listing("datasets") is None
         assert len(await whole(library.listing("datasets"))) == 1500
         assert len(alyx.asked) == asked
+
+
+async def test_an_answer_that_was_under_way_when_the_record_changed_is_not_kept(alyx, path):
+    alyx.slow = threading.Event()
+    found = []
+
+    async def read():
+        found.append(await library.record("subjects", "S7"))
+
+    async with library_of(alyx, path) as library, trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        library.forget("subjects", "S7")
+        alyx.slow.set()
+        with trio.fail_after(5):
+            while not found:  # noqa: ASYNC110 - no event tells
+                await trio.sleep(0.01)
+        alyx.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "new": 1}
+        assert (await library.record("subjects", "S7")).document["new"] == 1
+    async with library_of(alyx, path) as library:
+        assert (await library.record("subjects", "S7")).document["new"] == 1
+
+
+async def test_a_record_too_large_for_memory_costs_one_request_too(alyx, path):
+    alyx.details["subjects", "S7"] = {"nickname": "S7", "id": "x", "text": "x" * 2_000_000}
+    async with library_of(alyx, path) as library:
+        for _ in range(3):
+            assert len((await library.record("subjects", "S7")).content) > 2_000_000
+        assert library.known_record("subjects", "S7") is None
+    assert alyx.asked_for("/subjects") == ["/subjects/S7"]
+
+
+async def test_a_filter_that_the_schema_does_not_name_lists_nothing(alyx, path):
+    async with library_of(alyx, path) as library:
+        with pytest.raises(errors.NotFound, match="no filter 'nosuch'"):
+            await whole(library.listing("subjects", (("nosuch", "1"),)))
+    assert alyx.asked_for("/subjects") == []
