@@ -178,8 +178,8 @@ def test_pictures_hinder_only_where_their_name_grows_too_long():
 
 
 def test_empty_values_that_the_server_refuses_are_left_out():
-    sent = quirks.without_refused_empties("datasets", {"revision": "", "version": "", "name": "a"})
-    assert sent == {"version": "", "name": "a"}
+    sent = quirks.without_refused_empties("datasets", {"revision": "", "collection": "", "name": "a"})
+    assert sent == {"collection": "", "name": "a"}
     assert quirks.without_refused_empties("sessions", {"lab": None, "number": None}) == {"number": None}
 
 

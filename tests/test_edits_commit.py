@@ -277,8 +277,14 @@ async def test_the_delete_brake_stays_pulled_until_lifted(demo, asking, tmp_path
             with pytest.raises(errors.NotAllowed, match="more than 3 records"):
                 await room.editor.delete("sessions", keys[3])
             room.editor.brake._times.clear()  # as after a minute: it stays pulled all the same
+        with pytest.raises(errors.NotAllowed, match="more than 3 records"):
+            await room.editor.check_delete("sessions", keys[3])
         room.editor.brake.lift()
-        await room.editor.delete("sessions", keys[3])
+        await room.editor.check_delete("sessions", keys[3])
+        await room.editor.delete("sessions", keys[3], checked=True)
+        with pytest.raises(errors.HasDependents):
+            await room.editor.check_delete("labs", "cortexlab")
+        assert len(room.editor.brake._times) == 2
     assert sum(line.startswith("DELETE") for line in writes()) == 4
 
 
@@ -471,3 +477,45 @@ async def test_the_public_user_is_refused_and_the_draft_kept(demo, session_id, t
             await room.editor.save("sessions", session_id, base, draft({"narrative": "x"}))
         assert draft({"narrative": "x"}).decode() in room.kept().values()
         assert (await room.entries())[0].status == 403
+
+
+NEW_RECORDS = [
+    ("weighings", {"subject": "KS001", "weight": 21.5, "date_time": "2024-06-01T12:00:00+02:00"}),
+    ("water-administrations", {"subject": "KS001", "water_administered": 1.25, "session": None}),
+    ("notes", {"user": "demo", "content_type": "session", "object_id": "SESSION", "text": "  spaces  ", "image": None}),
+    ("sessions", {"subject": "KS001", "users": [], "lab": None, "json": {"deep": {"er": [1, {"x": None}]}}}),
+    ("datasets", {"name": "_ibl_x.y.npy", "dataset_type": "wheel.position", "session": "SESSION_URL", "revision": ""}),
+    ("insertions", {"session": "SESSION", "name": "probe09", "model": None}),
+    ("tasks", {"name": "Anything", "session": "SESSION", "status": "Waiting", "arguments": {"n": 1}}),
+    ("projects", {"name": "a new project", "description": "made here"}),
+    ("tags", {"name": "a new tag"}),
+    ("labs", {"name": "newlab", "timezone": "Europe/London"}),
+    ("data-formats", {"name": "newformat", "file_extension": ".new"}),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "document"), NEW_RECORDS, ids=[endpoint for endpoint, _ in NEW_RECORDS])
+async def test_every_kind_of_record_is_made_deleted_and_brought_back(
+    demo, session, session_id, tmp_path, writes, endpoint, document
+):
+    own = {"SESSION": session_id, "SESSION_URL": session["url"]}
+    document = {name: own.get(value, value) if isinstance(value, str) else value for name, value in document.items()}
+    async with editing(demo.url, tmp_path) as room:
+        made = await room.editor.create(endpoint, "new", draft(document))
+        before = await room.read(endpoint, made.key)
+        deleted = await room.editor.delete(endpoint, made.key)
+        with pytest.raises(errors.NotFound):
+            await room.read(endpoint, made.key)
+        again = await room.editor.undo(deleted.number)
+        now = await room.read(endpoint, again.key)
+        server_sets = {"id", "url", "auto_datetime", "datetime", "created_datetime"}
+        assert {**now, **dict.fromkeys(server_sets)} == {**before, **dict.fromkeys(server_sets)}
+        await room.editor.undo(again.number)
+        assert [line.split()[0] for line in writes()] == ["POST", "DELETE", "POST", "DELETE"]
+
+
+async def test_tasks_without_status_would_break_every_page(demo, session_id, tmp_path, writes):
+    async with editing(demo.url, tmp_path) as room:
+        with pytest.raises(errors.Invalid, match="needs status"):
+            await room.editor.create("tasks", "new", draft({"name": "x", "session": session_id}))
+        assert writes() == []

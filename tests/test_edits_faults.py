@@ -62,7 +62,7 @@ def writes(demo, prefix):
         (404, errors.NotFound, State.REFUSED),
         (405, errors.NotAllowed, State.REFUSED),
         (409, errors.Invalid, State.REFUSED),
-        (429, errors.AlyxfsError, State.REFUSED),
+        (429, errors.Throttled, State.REFUSED),
         (500, errors.ServerFault, State.REFUSED),
         (502, errors.ServerFault, State.UNKNOWN),
         (504, errors.ServerFault, State.UNKNOWN),
@@ -207,6 +207,30 @@ async def test_a_field_that_the_server_does_not_take_is_told(demo, session_id, t
         assert entry.state is State.DONE
         assert entry.after["narrative"] == "kept"
         assert "invented" in entry.remark
+
+
+@pytest.mark.trio
+async def test_an_action_without_a_clear_answer_is_reported_once(demo, tmp_path):
+    order = draft({"path": "KS001/2020-01-01/001/alf", "filenames": []})
+    async with editing(demo.url, tmp_path) as room:
+        demo.control(fail={"status": 500, "method": "POST", "path_prefix": "/register-file"})
+        with pytest.raises(errors.ServerFault):
+            await room.editor.act("register-file", order)
+        (entry,) = await room.entries()
+        assert entry.state is State.UNKNOWN
+        assert "look for its results" in entry.remark
+        assert await room.editor.recover() == []
+
+
+@pytest.mark.trio
+async def test_a_server_that_breaks_off_its_answer(demo, asking, session_id, tmp_path):
+    async with editing(demo.url, tmp_path) as room:
+        base = await room.read("sessions", session_id)
+        demo.control(truncate={"bytes": 20, "method": "PATCH"})
+        await room.editor.save("sessions", session_id, base, draft({"narrative": "mine"}))
+        assert (await room.entries())[0].state is State.DONE
+        assert asking.get(f"/sessions/{session_id}")["narrative"] == "mine"
+    assert writes(demo, "/sessions") == ["PATCH"]
 
 
 def write_and_die(demo, directory, step, operation, *arguments):

@@ -106,15 +106,29 @@ class Editor:
         ):
             return await self._post(write, described, name, document, image)
 
-    async def delete(self, endpoint: str, key: str) -> SaveResult:
-        """DELETE a record that no others hang from; raises HasDependents, or NotAllowed where the brake is pulled."""
+    async def delete(self, endpoint: str, key: str, *, checked: bool = False) -> SaveResult:
+        """DELETE a record that no others hang from; raises HasDependents, or NotAllowed where the brake is pulled.
+
+        ``checked``: :meth:`check_delete` has counted this one for the brake.
+        """
         described = await self._described(endpoint)
-        self._refuse_delete(endpoint, key)
+        if not checked:
+            self._refuse_delete(endpoint, key)
         async with (
             self._alone(endpoint, key),
             self._exchange.journalled("delete", endpoint, key, "DELETE", None) as write,
         ):
             return await self._delete(write, described, key)
+
+    async def check_delete(self, endpoint: str, key: str) -> None:
+        """Raise what would refuse the delete now, and send nothing.
+
+        Tools that save by unlink and create are told from ``rm`` only by what comes next, so the tree may answer an
+        unlink after this check, wait a moment for the new file, and only then delete.
+        """
+        described = await self._described(endpoint)
+        self._refuse_delete(endpoint, key)
+        await self._deletable(described, key)
 
     async def rename(self, endpoint: str, key: str, new_key: str) -> SaveResult:
         """PATCH of the look-up, where it is a field: ``mv A.json B.json``."""
@@ -242,14 +256,19 @@ class Editor:
         self, write: Write, endpoint: Endpoint, key: str, made: Mapping[str, Any] | None = None
     ) -> SaveResult:
         """Delete a record; one that was ``made`` by a write to be undone only if it is still as it was made."""
-        if "DELETE" not in endpoint.detail_methods:
-            raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
-        record = await self._read_again(endpoint, key)
+        record = await self._deletable(endpoint, key)
         self._exchange.checkpoint("read again")
         if made is not None:
             undo.refuse_changed(endpoint, key, made, record)
-        await dependents.refuse_if_any(self._api, await self._library.schema(), endpoint.name, key, record)
         return await self._exchange.send(write, Request("DELETE", endpoint, key, None, record))
+
+    async def _deletable(self, endpoint: Endpoint, key: str) -> dict[str, Any]:
+        """The record as it is now, if it may be deleted."""
+        if "DELETE" not in endpoint.detail_methods:
+            raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
+        record = await self._read_again(endpoint, key)
+        await dependents.refuse_if_any(self._api, await self._library.schema(), endpoint.name, key, record)
+        return record
 
     async def _undo_patch(self, entry: Entry, endpoint: Endpoint, key: str) -> SaveResult:
         base, mine = undo.reverse_edit(entry)

@@ -35,8 +35,8 @@ FILLED_IN_ON_CREATE: Mapping[str, Mapping[str, Any]] = {
 """Values to send where a new record leaves them out."""
 
 EMPTY_MEANS_ABSENT: Mapping[str, Mapping[str, Any]] = {
-    # The record shows "" for no revision, and null is refused (measured).
-    "datasets": {"revision": "", "session": None, "created_by": None},
+    # The record shows "" for no revision, and null is refused (measured); hash and version may be null but not blank.
+    "datasets": {"revision": "", "hash": "", "version": "", "session": None, "created_by": None},
     # Shown as null, refused as null (measured).
     "sessions": {"lab": None},
     # Relations that are null once their other end was deleted, and that the serializers do not take as null.
