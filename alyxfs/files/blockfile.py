@@ -64,6 +64,10 @@ class Fingerprint:
     last_modified: str | None = None
 
 
+class CutError(OSError):
+    """The cache file is shorter than it was made: writing on would leave zeros where its bytes were."""
+
+
 class BlockFile:
     """An open cache file. Its methods may wait for the disk; only :meth:`read` is meant for the event loop."""
 
@@ -91,7 +95,9 @@ class BlockFile:
         return os.pread(self._descriptor, size, self._data_offset + offset)
 
     def write(self, parts: Sequence[bytes], offset: int) -> None:
-        """Put the parts one after the other at this offset of the data; raises OSError as the disk does."""
+        """Put the parts one after the other at this offset of the data; raises CutError, or OSError as the disk does."""
+        if os.fstat(self._descriptor).st_size != file_length(self.fingerprint.size):
+            raise CutError(f"{self.path} was cut by somebody")
         position = self._data_offset + offset
         for first in range(0, len(parts), PARTS_AT_ONCE):
             batch = parts[first : first + PARTS_AT_ONCE]
@@ -140,6 +146,11 @@ def data_offset(size: int) -> int:
     return -(-(PAGE + block_count(size)) // PAGE) * PAGE
 
 
+def file_length(size: int) -> int:
+    """Bytes of the cache file of a file of ``size`` bytes, holes included."""
+    return data_offset(size) + block_count(size) * BLOCK
+
+
 def create(
     path: pathlib.Path, identity: str, version: str, fingerprint: Fingerprint, verdict: Verdict
 ) -> BlockFile | None:
@@ -156,7 +167,7 @@ def create(
     descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(descriptor, header.ljust(VERDICT_OFFSET) + bytes([verdict]), 0)
-        os.ftruncate(descriptor, data_offset(fingerprint.size) + block_count(fingerprint.size) * BLOCK)
+        os.ftruncate(descriptor, file_length(fingerprint.size))
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.link(scratch, path)
     except FileExistsError:
@@ -230,7 +241,6 @@ def _read_header(descriptor: int) -> tuple[str, Fingerprint, Verdict] | None:
         version = fields["version"]
     except (ValueError, KeyError, TypeError):
         return None
-    expected = data_offset(fingerprint.size) + block_count(fingerprint.size) * BLOCK
-    if os.fstat(descriptor).st_size != expected:
+    if os.fstat(descriptor).st_size != file_length(fingerprint.size):
         return None
     return version, fingerprint, verdict

@@ -51,7 +51,9 @@ def present_until(present: bytes | bytearray, start: int, end: int) -> int:
 
 def missing(present: bytes | bytearray, extent: Extent) -> list[Extent]:
     """The parts of a block-aligned extent that the map does not mark, in order."""
-    holes = []
+    holes: list[Extent] = []
+    if not extent.length:
+        return holes
     block, last = extent.start // BLOCK, block_count(extent.end)
     while (hole := present.find(0, block, last)) >= 0:
         block = present.find(1, hole, last)

@@ -335,7 +335,7 @@ class FileCache:
         idle = [one for one in self._files.values() if one.is_idle]
         for one in idle[: max(0, len(idle) - IDLE_FILES)]:
             # Where the disk does not keep up with recording, rather forget some blocks than open ever more files.
-            if not one.unrecorded or len(idle) > 2 * IDLE_FILES:
+            if one.is_recorded or len(idle) > 2 * IDLE_FILES:
                 self._forget(one)
 
     def _forget(self, file: CachedFile) -> None:
@@ -375,7 +375,8 @@ class FileCache:
 
     async def tidy(self) -> None:
         """Evict what was not used for long, if the disk is too full."""
-        for file in [one for one in self._files.values() if one.is_idle and not one.unrecorded]:
+        await self.record()
+        for file in [one for one in self._files.values() if one.is_idle and one.is_recorded]:
             self._forget(file)
         try:
             has_room = await trio.to_thread.run_sync(evict, self._directory, self._limit)

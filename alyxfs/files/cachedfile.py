@@ -110,6 +110,7 @@ class CachedFile:
         self.handles = 0
         self._household = household
         self._making = trio.Lock()
+        self._recording = False
         self._looked_for = False
         self._place_taken = False
         """A cache file of other content is in use by another process: this one goes without."""
@@ -126,7 +127,12 @@ class CachedFile:
     @property
     def is_idle(self) -> bool:
         """Whether nobody reads, fetches or saves."""
-        return self.handles == 0 and not any(not item.done for item in self.fetches)
+        return self.handles == 0 and all(item.left_over for item in self.fetches)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the map on disk marks all that was written."""
+        return not self.unrecorded and not self._recording
 
     async def open_blocks(self) -> None:
         """Take up what the cache directory holds of this file, the first time."""
@@ -175,9 +181,9 @@ class CachedFile:
         return started
 
     def abandon(self, item: fetch.Fetch) -> None:
-        """Stop a fetch that nobody waits for."""
-        if not item.done and item.readers == 0 and item in self.fetches:
-            self.fetches.remove(item)
+        """Stop a fetch that nobody waits for; what it has brought is kept."""
+        if not item.done and item.readers == 0 and item.arrived < item.end:
+            item.end = item.arrived
             item.scope.cancel()
 
     async def learn_size(self) -> None:
@@ -349,6 +355,7 @@ class CachedFile:
             await self._save(item)
         if item in self.fetches:
             if item.held and item.error is None:
+                item.left_over = True
                 self._household.left_over(self, item)
             else:
                 self.fetches.remove(item)
@@ -366,6 +373,9 @@ class CachedFile:
             if blocks is self.blocks:
                 item.saved(len(parts))
                 self._mark(item, before)
+        except blockfile.CutError:
+            if blocks is self.blocks:
+                self._damaged()
         except OSError as error:
             item.unsavable = True
             self._household.disk_refused(error)
@@ -389,11 +399,14 @@ class CachedFile:
         blocks = self.blocks
         if not runs or blocks is None:
             return
+        self._recording = True
         try:
             await blocks.in_thread(blocks.record, runs)
         except OSError as error:
             self._household.disk_refused(error)
             return
+        finally:
+            self._recording = False
         if blocks is self.blocks and not self.absent:
             self._household.completed(self)
 

@@ -62,6 +62,8 @@ class Fetch:
         """A thread is writing the first parts to the block file."""
         self.unsavable = False
         """The disk refused a part: what follows stays in memory."""
+        self.left_over = False
+        """Ended, and its bytes are only in memory."""
         self.whole = False
         """The server sends the file from its beginning, as it knows no ranges."""
         self.scope = trio.CancelScope()

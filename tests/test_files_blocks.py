@@ -1,0 +1,181 @@
+"""The arithmetic of blocks, checked against sets of bytes; the patterns of readers, against what they ask for."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alyxfs.files import blocks, neighbours, readahead
+from alyxfs.files.blocks import BLOCK, Extent
+from alyxfs.files.source import Source
+
+SIZES = st.integers(0, 20 * BLOCK)
+
+
+@st.composite
+def extents(draw, most=5):
+    edges = sorted(draw(st.lists(SIZES, min_size=0, max_size=2 * most, unique=True)))
+    return [Extent(*pair) for pair in zip(edges[::2], edges[1::2], strict=False)]
+
+
+def as_set(found):
+    """The edges would do, but a set of bytes leaves no doubt; in steps of 1 KiB and at the edges themselves."""
+    return {byte for start, end in found for byte in {*range(start, end, 1024), end - 1}}
+
+
+@given(SIZES, SIZES, SIZES)
+def test_touched_blocks_hold_the_bytes_and_no_block_more(start, length, size):
+    extent = blocks.touched(start, start + length, size)
+    end = min(start + length, size)
+    if start >= end:
+        assert extent.length == 0
+        return
+    assert extent.start <= start
+    assert extent.end >= end
+    assert start - extent.start < BLOCK
+    assert extent.end - end < BLOCK
+    assert extent.start % BLOCK == 0
+    assert extent.end % BLOCK == 0 or extent.end == size
+
+
+@given(st.binary(max_size=20).map(lambda raw: bytearray(byte & 1 for byte in raw)), st.data())
+def test_missing_is_what_the_map_does_not_mark(present, data):
+    size = max(0, len(present) * BLOCK - data.draw(st.integers(0, BLOCK - 1)))
+    present = present[: blocks.block_count(size)]
+    start, end = sorted((data.draw(st.integers(0, size)), data.draw(st.integers(0, size))))
+    extent = blocks.touched(start, end, size)
+    holes = blocks.missing(present, extent)
+    if start == end:
+        assert holes == []
+        return
+    expected = {block for block in range(extent.start // BLOCK, blocks.block_count(extent.end)) if not present[block]}
+    assert {block for hole in holes for block in range(hole.start // BLOCK, blocks.block_count(hole.end))} == expected
+    assert all(extent.start <= hole.start < hole.end <= extent.end for hole in holes)
+    assert (not holes) == blocks.is_present(present, extent.start, extent.end)
+    assert blocks.present_until(present, start, end) == (end if not holes else max(start, min(end, holes[0].start)))
+
+
+@given(extents(), extents())
+def test_without_takes_away_exactly(one, other):
+    rest = blocks.without(one, other)
+    assert all(start < end for start, end in rest)
+    inside = [byte for byte in as_set(one) if not any(start <= byte < end for start, end in other)]
+    assert all(any(start <= byte < end for start, end in rest) for byte in inside)
+    assert not any(start < taken.end and taken.start < end for start, end in rest for taken in other)
+    assert all(any(first.start <= start and end <= first.end for first in one) for start, end in rest)
+
+
+@given(extents(), st.integers(0, 3 * BLOCK))
+def test_merged_fills_small_gaps_only(found, gap):
+    joined = blocks.merged(found, gap)
+    assert as_set(found) <= {byte for byte in as_set(found) if any(start <= byte < end for start, end in joined)}
+    assert all(after.start - before.end > gap for before, after in pairwise(joined))
+    assert sum(extent.length for extent in joined) <= sum(extent.length for extent in found) + gap * len(found)
+
+
+@given(SIZES, SIZES, st.integers(1, 4).map(lambda number: number * BLOCK))
+def test_pieces_are_cut_where_everybody_cuts(start, length, most):
+    cut = blocks.pieces(Extent(start, start + length), most)
+    assert sum(piece.length for piece in cut) == length
+    assert all(0 < piece.length <= most for piece in cut)
+    assert all(piece.end % most == 0 for piece in cut[:-1])
+
+
+MIB = 1024 * 1024
+
+
+def asked(reads, size=1000 * MIB):
+    """What is asked ahead of each read."""
+    pattern = readahead.ReadAhead()
+    answers = []
+    for start, end in reads:
+        found = pattern.observe(start, end, size)
+        for extent in found:
+            pattern.asked(extent)
+        answers.append(found)
+    return answers
+
+
+def test_the_first_read_and_random_reads_ask_for_nothing_more():
+    assert asked([(0, 131072)]) == [[]]
+    places = [place * MIB for place in random.Random(1).sample(range(999), 200)]
+    assert not any(asked([(place, place + 4096) for place in places]))
+
+
+def test_a_sequential_reader_is_always_ahead_by_twice_its_run_up_to_the_most():
+    answers = asked([(offset, offset + 131072) for offset in range(0, 400 * MIB, 131072)])
+    everything = [extent for found in answers for extent in found]
+    assert all(before.end == after.start for before, after in pairwise(everything))
+    ahead = answers_end = 0
+    for number, found in enumerate(answers):
+        answers_end = max([answers_end, *(extent.end for extent in found)])
+        ahead = max(ahead, answers_end - (number + 1) * 131072)
+    assert ahead <= readahead.MAXIMUM_WINDOW
+    assert ahead >= readahead.MAXIMUM_WINDOW - readahead.LONGEST_PIECE
+    assert all(extent.length <= readahead.LONGEST_PIECE for extent in everything)
+
+
+def test_reads_in_any_order_within_a_run_do_not_break_it():
+    order = [offset + step for offset in range(0, 40 * MIB, 4 * 131072) for step in (131072, 0, 3 * 131072, 2 * 131072)]
+    order = [*range(0, 8 * 131072, 131072), *(offset + 8 * 131072 for offset in order)]
+    covered = 0
+    for (start, end), found in zip(
+        [(offset, offset + 131072) for offset in order],
+        asked([(offset, offset + 131072) for offset in order]),
+        strict=True,
+    ):
+        assert start <= 16 * 131072 or end <= covered
+        covered = max([covered, *(extent.end for extent in found)])
+
+
+def test_the_end_of_the_file_is_asked_for_and_nothing_behind_it():
+    size = 3 * MIB + 17
+    answers = asked([(offset, min(offset + 131072, size)) for offset in range(0, size, 131072)], size)
+    assert max(extent.end for found in answers for extent in found) == size
+
+
+def test_two_faults_of_a_memory_map_next_to_each_other_are_no_sequential_reader():
+    assert not any(asked([(640 * 1024, 704 * 1024), (704 * 1024, 768 * 1024)]))
+
+
+@given(st.integers(200_000, 3_000_000), st.integers(1, 8192))
+def test_rows_at_a_fixed_distance_are_asked_for_and_nothing_else(stride, length):
+    reads = [(row * stride, row * stride + length) for row in range(200)]
+    answers = asked(reads)
+    everything = [extent for found in answers for extent in found]
+    for start, end in reads[40:]:
+        assert any(extent.start <= start and end <= extent.end for extent in everything)
+    assert sum(extent.length for extent in everything) <= 300 * (length + 2 * BLOCK)
+
+
+@given(st.lists(st.tuples(SIZES, SIZES), max_size=40), SIZES)
+def test_nothing_outside_the_file_is_ever_asked_for(reads, size):
+    reads = [(start, min(start + length, size)) for start, length in reads if start < size and length]
+    for found in asked(reads, size):
+        assert all(0 <= extent.start < extent.end <= size for extent in found)
+
+
+def sources(count):
+    return [Source(str(number), f"{number:04}", "http://host/x", 65536, None, "1") for number in range(count)]
+
+
+def test_a_walk_in_order_gets_the_next_files_each_once():
+    files = sources(300)
+    walk = neighbours.Walk(files)
+    fetched = []
+    for number, file in enumerate(files):
+        if number > 2:
+            assert file in fetched
+        for following in walk.read(file):
+            fetched.append(following)
+            walk.asked()
+    assert len(fetched) == len(set(fetched)) >= 297
+
+
+def test_files_opened_in_no_order_bring_no_others():
+    files = sources(300)
+    walk = neighbours.Walk(files)
+    assert not any(walk.read(files[number * 7919 % 293]) for number in range(100))

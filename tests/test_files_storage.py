@@ -1,0 +1,394 @@
+"""Blocks on disk: right after any death, shared by processes, within their limit, harmless where the disk is not.
+
+``ALYXFS_KILLS=1000`` runs the long form of the kill test (some ten minutes).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import trio
+from fault_server import FaultServer, File
+from reading import opened, read_whole, source, until
+
+from alyxfs.files import Source, blockfile, cache, eviction
+from alyxfs.files.blockfile import Fingerprint, Verdict
+from alyxfs.files.blocks import BLOCK
+
+CONTENT = random.Random(1).randbytes(3_000_003)
+KILLS = int(os.environ.get("ALYXFS_KILLS", "12"))
+
+
+@pytest.fixture
+def server():
+    with FaultServer({"a.npy": File(CONTENT)}) as server:
+        yield server
+
+
+def cache_files(directory):
+    return [path for path in (directory / "blocks-1").rglob("*") if path.is_file()]
+
+
+READER = """
+import json, random, sys, pathlib, trio
+from alyxfs.files import Source, open_file_cache
+from alyxfs.net import open_network
+
+async def main(directory, url, size, seed):
+    chance = random.Random(seed)
+    async with open_network() as network, open_file_cache(network, pathlib.Path(directory)) as cache:
+        file = await cache.open(Source("a.npy", "a.npy", url, size, None, "1"))
+        print("reading", flush=True)
+        while True:
+            offset = chance.randrange(size)
+            for _ in range(chance.choice([1, 1, 1, 8])):
+                length = chance.choice([4096, 65536, 131072])
+                await file.read(offset, length)
+                offset += length
+            await trio.sleep(chance.random() * 0.02)
+
+import alyxfs.files.cache
+alyxfs.files.cache.RECORD_PAUSE = 0.02  # many moments at which a kill can hit the recording
+trio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+"""
+
+
+def start_reader(directory, url, seed):
+    command = [sys.executable, "-c", READER, str(directory), url, str(len(CONTENT)), str(seed)]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert reader.stdout.readline() == b"reading\n"
+    return reader
+
+
+def assert_marked_blocks_are_right(directory):
+    """Every block that the map marks holds the server's bytes."""
+    marked = 0
+    for path in cache_files(directory):
+        if path.name.startswith("new-"):
+            continue
+        blocks = blockfile.open_existing(path, "1")
+        assert blocks is not None
+        present = blocks.recorded(0, -(-len(CONTENT) // BLOCK))
+        for block, mark in enumerate(present):
+            if mark:
+                marked += 1
+                expected = CONTENT[block * BLOCK : (block + 1) * BLOCK]
+                assert blocks.read(block * BLOCK, len(expected)) == expected, f"block {block} is wrong"
+        blocks.close()
+    return marked
+
+
+@pytest.mark.timeout(60 + KILLS)
+def test_no_byte_is_wrong_after_any_kill(server, tmp_path):
+    chance = random.Random(5)
+    marked = 0
+    for number in range(KILLS):
+        if number % 10 == 0:
+            directory = tmp_path / str(number)
+        with start_reader(directory, server.url("a.npy"), number) as reader:
+            time.sleep(chance.random() * 0.25)
+            reader.send_signal(signal.SIGKILL)
+        marked += assert_marked_blocks_are_right(directory)
+    assert marked
+
+    async def read_all():
+        async with opened(directory) as files:
+            assert await read_whole(files, source(server, version="1")) == CONTENT
+
+    trio.run(read_all)
+
+
+def test_processes_share_one_directory(server, tmp_path):
+    readers = [start_reader(tmp_path, server.url("a.npy"), seed) for seed in range(3)]
+
+    async def read_all():
+        async with opened(tmp_path) as files:
+            for _ in range(3):
+                assert await read_whole(files, source(server, version="1")) == CONTENT
+
+    trio.run(read_all)
+    for reader in readers:
+        with reader:
+            assert reader.poll() is None
+            reader.kill()
+    assert assert_marked_blocks_are_right(tmp_path) == -(-len(CONTENT) // BLOCK)
+    assert len(cache_files(tmp_path)) == 1
+
+
+@pytest.mark.trio
+async def test_blocks_that_another_process_fetched_are_not_fetched_again(server, tmp_path):
+    async with opened(tmp_path) as one, opened(tmp_path) as other:
+        file, same = await one.open(source(server)), await other.open(source(server))
+        assert await same.read(0, 10) == CONTENT[:10]
+        await file.read(1_000_000, 500_000)
+        await until(lambda: other._file(source(server)) and one.cached_share(source(server)) > 0.16)
+        await one.record()
+        before = len(server.requests)
+        assert await same.read(1_000_000, 500_000) == CONTENT[1_000_000:1_500_000]
+        assert len(server.requests) == before
+        await file.close()
+        await same.close()
+
+
+def made(path, size=10 * BLOCK):
+    return blockfile.create(path, "id", "1", Fingerprint(size, '"e"', "date"), Verdict.UNKNOWN)
+
+
+def test_the_map_never_runs_ahead_of_the_data(tmp_path):
+    blocks = made(tmp_path / "a")
+    steps = []
+    for name in ("fdatasync", "pwrite"):
+        real = getattr(os, name)
+        replace = pytest.MonkeyPatch()
+        replace.setattr(os, name, lambda *arguments, name=name, real=real: steps.append(name) or real(*arguments))
+        try:
+            blocks.write([b"x" * BLOCK], 0)
+            blocks.record([(0, 1)])
+        finally:
+            replace.undo()
+    assert steps == ["fdatasync", "pwrite"]
+    blocks.close()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda raw: b"",
+        lambda raw: raw[:4000],
+        lambda raw: raw[:-1],
+        lambda raw: b"alyxfs blocks 2\n" + raw[16:],
+        lambda raw: raw[:16] + b"!" + raw[17:],
+        lambda raw: raw[:16] + b"[1]".ljust(4079) + raw[4095:],
+        lambda raw: raw[:4095] + b"\xff" + raw[4096:],
+        lambda raw: raw + b"more",
+    ],
+)
+def test_a_broken_cache_file_is_made_anew(tmp_path, harm):
+    made(tmp_path / "a").close()
+    (tmp_path / "a").write_bytes(harm((tmp_path / "a").read_bytes()))
+    assert blockfile.open_existing(tmp_path / "a", "1") is None
+    assert not (tmp_path / "a").exists()
+    made(tmp_path / "a").close()
+
+
+def test_cache_files_are_private(tmp_path):
+    directory = tmp_path / "cache"
+    made(directory / "blocks-1" / "aa" / "b").close()
+    assert (directory / "blocks-1" / "aa" / "b").stat().st_mode & 0o777 == 0o600
+    assert (directory / "blocks-1" / "aa").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.trio
+async def test_names_of_the_server_lead_nowhere(server, tmp_path):
+    async with opened(tmp_path / "cache") as files:
+        odd = source(server, identity="../../../escape\0/x", version="../..")
+        assert await read_whole(files, odd) == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert len(cache_files(tmp_path / "cache")) == 1
+
+
+@pytest.mark.trio
+async def test_a_cache_deleted_underneath_does_no_harm(server, tmp_path):
+    async with opened(tmp_path / "cache") as files:
+        file = await files.open(source(server))
+        for step in range(6):
+            assert await file.read(step * 300_000, 200_000) == CONTENT[step * 300_000 : step * 300_000 + 200_000]
+            if step % 2:
+                for path in cache_files(tmp_path / "cache"):
+                    path.unlink()
+                    path.parent.rmdir()
+        await file.close()
+        assert await read_whole(files, source(server)) == CONTENT
+
+
+@pytest.mark.trio
+async def test_a_cache_file_cut_by_somebody_is_noticed(server, tmp_path):
+    async with opened(tmp_path) as files:
+        assert await read_whole(files, source(server)) == CONTENT
+        os.truncate(cache_files(tmp_path)[0], 100_000)
+        assert await read_whole(files, source(server)) == CONTENT
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("call", ["pwritev", "link", "ftruncate", "fdatasync"])
+async def test_a_disk_that_refuses_is_served_without(server, tmp_path, monkeypatch, call, error):
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    chance = random.Random(6)
+    async with opened(tmp_path) as files:
+        file = await files.open(source(server))
+        assert await file.read(0, 10) == CONTENT[:10]
+        monkeypatch.setattr(os, call, refuse)
+        for _ in range(30):
+            offset = chance.randrange(len(CONTENT))
+            assert await file.read(offset, 131072) == CONTENT[offset : offset + 131072]
+        assert await read_whole(files, source(server, identity="other")) == CONTENT
+        monkeypatch.undo()
+        await file.close()
+
+
+@pytest.mark.trio
+async def test_a_small_disk_is_served_without_caching_more(server, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    (tmp_path / "disk").mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "none", tmp_path / "disk"], check=False)
+    if mount.returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        async with opened(tmp_path / "disk") as files:
+            for name in ("1", "2"):
+                assert await read_whole(files, source(server, identity=name)) == CONTENT
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "disk"], check=True)
+
+
+@pytest.mark.trio
+async def test_the_least_recently_used_go_first_and_open_files_stay(server, tmp_path):
+    limit = 4 * len(CONTENT)
+    async with opened(tmp_path, limit_bytes=limit) as files:
+        held = await files.open(source(server, identity="held"))
+        await held.read(0, len(CONTENT))
+        for number in range(6):
+            one = source(server, identity=str(number))
+            assert await read_whole(files, one) == CONTENT
+            await until(lambda one=one: files.cached_share(one) == 1)
+            await files.record()
+            for place, path in enumerate(sorted(cache_files(tmp_path), key=lambda path: path.stat().st_mtime)):
+                os.utime(path, (place, place))
+        await files.tidy()
+        assert sum(path.stat().st_blocks * 512 for path in cache_files(tmp_path)) <= limit
+        shares = [files.cached_share(source(server, identity=str(number))) for number in range(6)]
+        assert shares == sorted(shares)
+        assert shares[0] == 0
+        assert shares[-1] == 1
+        assert files.cached_share(source(server, identity="held")) == 1
+        await held.close()
+
+
+@pytest.mark.trio
+async def test_a_full_cache_of_open_files_is_served_without(server, tmp_path):
+    async with opened(tmp_path, limit_bytes=len(CONTENT) // 2) as files:
+        held = await files.open(source(server, identity="held"))
+        assert await held.read(0, len(CONTENT)) == CONTENT
+        await until(lambda: files.cached_share(source(server, identity="held")) == 1)
+        await files.tidy()
+        assert not files.may_write()
+        assert await read_whole(files, source(server, identity="other")) == CONTENT
+        assert len(cache_files(tmp_path)) == 1
+        await held.close()
+        await files.tidy()
+        assert files.may_write()
+
+
+def test_a_disk_short_of_space_is_relieved(tmp_path, monkeypatch):
+    made(tmp_path / "blocks-1" / "aa" / "b").close()
+    free = iter([0, 100])
+    disk = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: type(disk)((disk[0], disk[1], 1000, 0, next(free), *disk[5:])))
+    assert eviction.evict(tmp_path, 1 << 40)
+    assert cache_files(tmp_path) == []
+
+
+def test_leftovers_of_the_dead_are_removed(tmp_path):
+    old, new = tmp_path / "blocks-1" / "aa" / "new-1", tmp_path / "blocks-1" / "aa" / "new-2"
+    old.parent.mkdir(parents=True)
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    eviction.evict(tmp_path, 1 << 40)
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.trio
+async def test_a_complete_file_is_verified_once(server, tmp_path):
+    async with opened(tmp_path) as files:
+        await read_whole(files, source(server))
+        await files.record()
+        await until(lambda: blockfile.look(files.path(source(server)), "1")[1] is Verdict.VERIFIED)
+        assert files.remark(source(server)) is None
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.trio
+async def test_a_mismatch_is_fetched_once_more_then_served_with_a_remark(server, tmp_path):
+    wrong = source(server, digest=hashlib.md5(b"other").hexdigest())
+    async with opened(tmp_path) as files:
+        file = await files.open(wrong)
+        assert await file.read(0, len(CONTENT)) == CONTENT
+        await files.record()
+        await until(lambda: server.sent >= 2 * len(CONTENT))
+        assert await file.read(0, len(CONTENT)) == CONTENT
+        await until(lambda: files.remark(wrong))
+        await file.close()
+    async with opened(tmp_path) as files:
+        assert "differs" in files.remark(wrong)
+        assert await read_whole(files, wrong) == CONTENT
+    assert server.sent == 2 * len(CONTENT)
+
+
+@pytest.mark.trio
+async def test_a_copy_damaged_on_the_way_is_healed(server, tmp_path):
+    server.files["a.npy"] = File(b"\0" + CONTENT[1:])
+    right = source(server, digest=hashlib.md5(CONTENT).hexdigest())
+    async with opened(tmp_path) as files:
+        file = await files.open(right)
+        assert (await file.read(0, len(CONTENT)))[1:] == CONTENT[1:]
+        server.files["a.npy"] = File(CONTENT)
+        await files.record()
+        await until(lambda: blockfile.look(files.path(right), "1")[1] is Verdict.VERIFIED)
+        assert await file.read(0, len(CONTENT)) == CONTENT
+        await file.close()
+
+
+@pytest.mark.trio
+async def test_small_files_read_in_order_come_before_they_are_asked_for(server, tmp_path):
+    contents = {f"{number:03}.npy": random.Random(number).randbytes(65536) for number in range(150)}
+    server.files |= {name: File(content) for name, content in contents.items()}
+    server.delay = 0.05
+    directory: list[Source] = []
+    directory += [source(server, name, neighbours=lambda: directory) for name in contents]
+    async with opened(tmp_path) as files:
+        started = trio.current_time()
+        for one in directory:
+            assert await read_whole(files, one) == contents[one.name]
+        elapsed = trio.current_time() - started
+    assert elapsed / len(contents) < 0.3 * server.delay
+    assert len(server.requests) == len(contents)
+
+
+@pytest.mark.trio
+async def test_descriptors_are_bounded_whatever_is_opened(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "IDLE_FILES", 20)
+    before = len(os.listdir("/proc/self/fd"))
+    async with opened(tmp_path) as files:
+        for number in range(100):
+            file = await files.open(source(server, identity=str(number)))
+            await file.read(0, 10)
+            await file.close()
+        assert len(os.listdir("/proc/self/fd")) - before < 2 * 20 + 40
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_sizes_survive_lines_that_are_cut(tmp_path):
+    from alyxfs.files.sizes import KnownSizes
+
+    (tmp_path / "sizes").write_bytes(b"a\t1\t10\nb\t1\t1\xff\nc\t1\na\t1\t12")
+    sizes = KnownSizes(tmp_path / "sizes")
+    assert sizes.get("a", "1", None) == 12
+    assert sizes.get("b", "1", 7) == 7
+    sizes.learn("d\n", "1", 5)
+    assert KnownSizes(tmp_path / "sizes").get("a", "1", None) == 12
+    assert json.dumps(sizes.get("d\n", "1", None)) == "5"
