@@ -77,9 +77,12 @@ ON CONFLICT (endpoint, identity, whole) DO UPDATE SET
     fetched_at = excluded.fetched_at,
     changed_at = CASE WHEN body = excluded.body THEN changed_at ELSE excluded.changed_at END,
     body = excluded.body
-WHERE excluded.fetched_at >= fetched_at
+WHERE excluded.fetched_at >= abs(fetched_at)
 """
-"""An answer that was asked for earlier does not replace a later one."""
+"""An answer that was asked for earlier does not replace a later one, nor what was declared out of date since.
+
+A negative ``fetched_at`` is the time at which the record, or the listing, was declared out of date.
+"""
 
 _PUT_DOCUMENT = "INSERT OR REPLACE INTO documents (name, body, fetched_at) VALUES (?, ?, ?)"
 _PUT_LISTING = "INSERT OR REPLACE INTO listings (endpoint, filters, body, fetched_at) VALUES (?, ?, ?, ?)"
@@ -90,7 +93,7 @@ WHERE endpoint = ? AND whole = ? AND identity IN (SELECT value FROM json_each(?)
 """
 _FIND = "SELECT identity, key, whole, body, fetched_at, changed_at FROM records WHERE endpoint = ? AND whole = ? AND "
 _RECORD_BY_IDENTITY = _FIND + "identity = ?"
-_RECORD_BY_KEY = _FIND + "key = ? ORDER BY fetched_at DESC LIMIT 1"
+_RECORD_BY_KEY = _FIND + "key = ? ORDER BY abs(fetched_at) DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class StoredRecord:
     body: bytes
     """JSON."""
     fetched_at: float
-    """Unix seconds."""
+    """Unix seconds; 0 where it was declared out of date."""
     changed_at: float
     """Unix seconds of the first sight of this content."""
 
@@ -164,7 +167,7 @@ class Store:
         if not found or (body := _unpacked(found[0][3])) is None:
             return None
         identity, key, whole, _, fetched_at, changed_at = found[0]
-        return StoredRecord(identity, key, bool(whole), body, fetched_at, changed_at)
+        return StoredRecord(identity, key, bool(whole), body, max(0.0, fetched_at), changed_at)
 
     def times(self, endpoint: str, identities: Sequence[str], *, whole: bool = True) -> dict[str, float]:
         """When the content of each of these records was first seen."""
@@ -181,9 +184,10 @@ class Store:
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Mark as old what is known of one record, or (no key) of an endpoint's listings; it stays for bad times."""
         if key is None:
-            self._write("UPDATE listings SET fetched_at = 0 WHERE endpoint = ?", [(endpoint,)])
+            self._write("UPDATE listings SET fetched_at = ? WHERE endpoint = ?", [(-time.time(), endpoint)])
         else:
-            self._write("UPDATE records SET fetched_at = 0 WHERE endpoint = ? AND key = ?", [(endpoint, key)])
+            statement = "UPDATE records SET fetched_at = ? WHERE endpoint = ? AND key = ?"
+            self._write(statement, [(-time.time(), endpoint, key)])
 
     def _read(self, query: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of the answer; none where the file cannot be read."""
@@ -241,7 +245,7 @@ def _make_room(connection: sqlite3.Connection, limit: int) -> None:
     if (value("page_count") - value("freelist_count")) * value("page_size") <= limit:
         return
     connection.execute(
-        "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY fetched_at LIMIT "
+        "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY abs(fetched_at) LIMIT "
         "(SELECT count(*) / ? + 1 FROM records))",
         (_SHARE_FREED,),
     )
@@ -310,7 +314,7 @@ def _set_aside(path: Path) -> None:
 def _stored_body(found: list[Any]) -> StoredBody | None:
     if not found or (body := _unpacked(found[0][0])) is None:
         return None
-    return StoredBody(body, found[0][1])
+    return StoredBody(body, max(0.0, found[0][1]))
 
 
 def _unpacked(packed: bytes) -> bytes | None:

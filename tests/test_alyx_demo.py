@@ -140,7 +140,6 @@ async def test_queries(demo, tmp_path):
 )
 async def test_wrong_credentials_show_at_once(demo, tmp_path, account, sentence):
     async with library_of(demo, tmp_path, account) as library:
-        await library.schema()
         with pytest.raises(errors.AccessDenied, match=sentence):
             await library.check_access()
 

@@ -350,13 +350,14 @@ async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, pa
 
 
 async def test_an_answer_that_was_under_way_when_the_record_changed_is_not_kept(alyx, path):
-    alyx.slow = threading.Event()
     found = []
 
     async def read():
         found.append(await library.record("subjects", "S7"))
 
     async with library_of(alyx, path) as library, trio.open_nursery() as nursery:
+        await library.schema()
+        alyx.slow = threading.Event()
         nursery.start_soon(read)
         await trio.testing.wait_all_tasks_blocked(0.1)
         library.forget("subjects", "S7")

@@ -58,8 +58,10 @@ def test_an_answer_that_was_asked_for_earlier_does_not_replace_a_later_one(opene
     opened.put_records("labs", [record("1", b"earlier", at=1000.0)])
     assert opened.record("labs", "1").body == b"later"
     opened.outdate("labs", "1")
-    opened.put_records("labs", [record("1", b"earlier", at=1000.0)])
-    assert opened.record("labs", "1").body == b"earlier"
+    opened.put_records("labs", [record("1", b"asked before that", at=3000.0)])
+    assert opened.record("labs", "1").body == b"later"
+    opened.put_records("labs", [record("1", b"asked after that", at=time.time() + 1)])
+    assert opened.record("labs", "1").body == b"asked after that"
 
 
 def test_it_outlasts_its_process(path):

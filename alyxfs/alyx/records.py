@@ -42,6 +42,10 @@ _ABSENT = "matching query does not exist"
 """The server's words, with a 500, for the water requirement of an unknown subject (from its source)."""
 
 
+_FOLDED = frozenset({".", ".."})
+"""Names that clients and proxies take for folders."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A record and the content of its file."""
@@ -183,18 +187,16 @@ class Records:
         asked_at = time.time()
         try:
             document = await self._api.detail(endpoint.name, key)
-        except errors.NotFound:
-            if "/" not in key or not endpoint.listed:
-                raise
-            return await self._row(endpoint, key, name[2])  # BEHAVIOUR: names with "/" have no detail address
-        except errors.ServerFault as fault:
-            if _DOUBLED in str(fault) and endpoint.listed:
+        except (errors.NotFound, errors.ServerFault) as error:
+            if endpoint.listed and _has_no_address(key, error):
+                return await self._row(endpoint, key, name[2])
+            if endpoint.listed and _DOUBLED in str(error):
                 return await self._row_of_doubled(endpoint, key, name[2])
-            if _ABSENT in str(fault):
-                raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404) from fault
+            if _ABSENT in str(error):
+                raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404) from error
             raise
-        if key in {".", ".."} and document.get(endpoint.lookup or "") != key:
-            return await self._row_of_doubled(endpoint, key, name[2])  # something on the way folded the address
+        if key in _FOLDED and document.get(endpoint.lookup or "", key) != key:
+            return await self._row_of_doubled(endpoint, key, name[2])
         return await self._keep(endpoint, key, document, known, asked_at)
 
     async def _keep(
@@ -206,8 +208,11 @@ class Records:
         if modified is None:
             modified = known.modified if known is not None and known.content == content else asked_at
         stored = StoredRecord(identity, key, whole=True, body=body, fetched_at=asked_at, changed_at=modified)
+        record = Record(identity, document, content, asked_at, modified)
+        if self._freshness.is_outdated(endpoint.name, key, asked_at):
+            return record  # changed since it was asked for: fit for who asked then, and for nobody later
+        self._remember(endpoint.name, key, record)
         self._saver.add(lambda: self._store.put_records(endpoint.name, [stored]))
-        record = self._remember(endpoint.name, key, Record(identity, document, content, asked_at, modified))
         if _weight(record) > LARGEST_IN_MEMORY:
             await self._saver.flush()  # the next reader finds it in the store or nowhere
         return record
@@ -245,9 +250,7 @@ class Records:
         raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
 
     def _remember(self, endpoint: str, key: str, record: Record) -> Record:
-        # An answer that was asked for before the record was declared out of date is for its own caller alone.
-        outdated = self._freshness.is_outdated(endpoint, key, record.fetched_at)
-        if _weight(record) <= LARGEST_IN_MEMORY and not outdated:
+        if _weight(record) <= LARGEST_IN_MEMORY:
             self._memory[endpoint, key, None] = record
         return record
 
@@ -261,6 +264,11 @@ class Records:
 def _is_it(record: Record, key: str, identity: str | None) -> bool:
     """Whether this is the record meant; callers that know no identity but the look-up give that, or none."""
     return identity in {None, key, record.identity}
+
+
+def _has_no_address(key: str, error: errors.AlyxfsError) -> bool:
+    """Names with ``/`` have no detail address (BEHAVIOUR of Alyx 3.6.1), those of dots may be folded on the way."""
+    return ("/" in key and isinstance(error, errors.NotFound)) or key in _FOLDED
 
 
 def _texts(document: Any) -> tuple[bytes, bytes]:
