@@ -45,8 +45,8 @@ _ROOM_CHECK_EVERY = 64
 _SHARE_FREED = 10
 """A file that is full loses one record in so many."""
 
-_PASSING = (sqlite3.OperationalError, sqlite3.ProgrammingError)
-"""Locked, full, read-only or closed: the file itself is whole."""
+_PASSING = (sqlite3.OperationalError, sqlite3.ProgrammingError, UnicodeError)
+"""Locked, full, read-only, closed, or a name that is no text: the file itself is whole."""
 
 _TABLES = """
 CREATE TABLE documents (name TEXT PRIMARY KEY, body BLOB NOT NULL, fetched_at REAL NOT NULL);

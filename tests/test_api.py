@@ -110,7 +110,7 @@ def test_a_list_without_pages_is_one_page(alyx):
     assert (page.count, page.rows) == (3, [{"id": 2}])
 
 
-@pytest.mark.parametrize("document", [{}, {"results": 5}, "text", 5])
+@pytest.mark.parametrize("document", [{}, {"results": 5}, {"results": [5]}, [[]], "text", 5])
 def test_what_is_no_list_and_no_record_is_a_fault(alyx, document):
     alyx.answer = lambda *_: (200, document)
     with pytest.raises(errors.ServerFault, match="did not answer with"):

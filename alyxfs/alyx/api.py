@@ -95,11 +95,12 @@ class Api:
         answer = await self._exchange("GET", url)
         document = await self._read(answer, url)
         if isinstance(document, list):  # a list without pages
-            return Page(len(document), document[offset : offset + limit], len(answer.body))
-        if not isinstance(document, dict) or not isinstance(document.get("results"), list):
-            raise errors.ServerFault(f"{self.address(endpoint)} did not answer with a list.", url=url)
+            document = {"count": len(document), "results": document[offset : offset + limit]}
+        rows = document.get("results") if isinstance(document, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise errors.ServerFault(f"{self.address(endpoint)} did not answer with a list of records.", url=url)
         count = document.get("count")
-        return Page(count if isinstance(count, int) else None, document["results"], len(answer.body))
+        return Page(count if isinstance(count, int) else None, rows, len(answer.body))
 
     async def detail(self, endpoint: str, key: str) -> dict[str, Any]:
         """One record by its look-up."""

@@ -12,9 +12,9 @@ from alyxfs import errors
 log = logging.getLogger(__name__)
 
 DOWN_PAUSE = 2.0
-"""Seconds after a failure to reach the server during which what is known is served without asking."""
+"""Seconds after a failure to get an answer during which what is known is served without asking."""
 
-DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.ServerFault)
+DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.Throttled, errors.ServerFault)
 """Failures in spite of which what is known may be served. AccessDenied is none: the user must get to know of it."""
 
 

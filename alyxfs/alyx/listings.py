@@ -95,6 +95,9 @@ class Listings:
             await self._end_with_what_is_known(listing, error)
         except errors.AlyxfsError as error:
             listing.end(error)
+        except trio.Cancelled:
+            listing.end(errors.Unreachable("The drive is being taken down."))
+            raise
         finally:
             self._walking.discard(listing)
 

@@ -175,6 +175,9 @@ class Records:
             if isinstance(error, errors.NotFound) and self._flights.get(name) is flight:
                 self._missing[name] = error
             flight.failure = error
+        except trio.Cancelled:
+            flight.failure = errors.Unreachable("The drive is being taken down.")
+            raise
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
