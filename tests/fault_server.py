@@ -195,6 +195,9 @@ class FaultServer:
             return self._refuse(connection, int(fault[7:]))
         if fault == "drop_headers":
             return False
+        if fault == "stall_headers":
+            self._closing.wait(self.stall_seconds)
+            return False
         if fault == "garbage":
             connection.sendall(b"\x16\x03 this is no HTTP\r\n\r\n" * 5)
             return False

@@ -95,7 +95,7 @@ class BlockFile:
         return os.pread(self._descriptor, size, self._data_offset + offset)
 
     def write(self, parts: Sequence[bytes], offset: int) -> None:
-        """Put the parts one after the other at this offset of the data; raises CutError, or OSError as the disk does."""
+        """Put the parts at this offset of the data; raises CutError, or OSError as the disk does."""
         if os.fstat(self._descriptor).st_size != file_length(self.fingerprint.size):
             raise CutError(f"{self.path} was cut by somebody")
         position = self._data_offset + offset

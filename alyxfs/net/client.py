@@ -32,7 +32,7 @@ RETRIED_STATUSES = frozenset({502, 503, 504})
 """A gateway's answers: the server itself did not see the request, or asks for a pause."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TRIES = 3
-"""Of a safe request, where it fails; pauses that the server asks for do not count."""
+"""Of a safe request, where it fails; those that the server only wants to have later (429) do not count."""
 SHORTEST_PAUSE = 0.1
 """Seconds, where the server asks for none."""
 READ_TIMEOUT = 30.0
@@ -173,7 +173,11 @@ class Network:
             begins_by = trio.current_time() + min(limit, self.deadline)
             try:
                 async with self._send("GET", url, headers, {"timeout": timeouts(longest_wait)}, begins_by) as response:
-                    yield StreamedAnswer(response.status_code, response.headers, str(response.url), _chunks(response))
+                    chunks = _chunks(response)
+                    try:
+                        yield StreamedAnswer(response.status_code, response.headers, str(response.url), chunks)
+                    finally:
+                        await _end(response, chunks)
             except _Again as again:
                 raise again.final from again
         if scope.cancelled_caught:
@@ -280,10 +284,13 @@ async def _retrying(attempt: Callable[[], Awaitable[Answer]], limit: float) -> A
         nonlocal failures
         if not isinstance(error, _Again):
             return False
-        if error.pause is not None:
-            return error.pause if trio.current_time() + error.pause < ends else False
-        failures += 1
-        return failures < TRIES
+        if not isinstance(error.final, errors.Throttled):
+            failures += 1
+        if failures >= TRIES:
+            return False
+        if error.pause is None:
+            return True
+        return error.pause if trio.current_time() + error.pause < ends else False
 
     tries = stamina.retry_context(
         on=backoff, attempts=None, timeout=limit, wait_initial=0.2, wait_jitter=0.2, wait_max=5
@@ -315,6 +322,22 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
         raise _broken(str(response.url), error) from error
 
 
+async def _end(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
+    """Leave no generator suspended where the reader left before the end: httpx nests six of them, and closes none.
+
+    With the connection closed the next read fails, which unwinds them all.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        if not response.is_stream_consumed or response.is_closed:
+            return
+        await response.extensions["network_stream"].aclose()
+        try:
+            async for _ in chunks:
+                pass
+        except errors.ServerFault as error:
+            log.debug("left before its end: %s", error)
+
+
 def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool) -> dict[str, str]:
     """Fit the headers to the origin: a redirect to another one must not take the first one's credentials along."""
     merged = {
@@ -323,8 +346,8 @@ def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool
         if not (foreign and name.lower() in {"authorization", "cookie"})
     }
     authorization = origin.authorization() if origin.authorization else None
-    if authorization is not None:
-        merged.setdefault("Authorization", authorization)
+    if authorization is not None and not any(name.lower() == "authorization" for name in merged):
+        merged["Authorization"] = authorization
     return merged
 
 

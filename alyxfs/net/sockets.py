@@ -7,6 +7,7 @@ fast download passes through several layers of Python that many times more often
 
 from __future__ import annotations
 
+import select
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -264,8 +265,9 @@ def _translated(error: Exception) -> httpx.HTTPError:
 
 def _reason(error: BaseException) -> str:
     """Say what failed, in the words of the failure below where there is one."""
-    if isinstance(error.__cause__, Exception):
-        return _reason(error.__cause__)
+    below = [error.__cause__, *getattr(error.__cause__, "exceptions", ())][-1]
+    if isinstance(below, Exception):
+        return _reason(below)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
@@ -276,8 +278,9 @@ def _seconds(timeout: float | None) -> float:
 
 
 def _is_readable(socket: trio.socket.SocketType) -> bool:
-    import select  # noqa: PLC0415
-
+    """Whether bytes or an end wait to be read; a closed socket is at its end."""
+    if socket.fileno() < 0:
+        return True
     poll = select.poll()
     poll.register(socket.fileno(), select.POLLIN)
     return bool(poll.poll(0))

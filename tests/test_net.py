@@ -1,0 +1,389 @@
+"""The network's promises: deadlines, retries, the breaker, credentials, pauses, and a pool that loses nothing."""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+
+import pytest
+import trio
+from fault_server import FaultServer, File
+from reading import until
+
+from alyxfs import errors
+from alyxfs.net import Politeness, open_network, origin_of, retry_after, shown, sockets
+
+pytestmark = pytest.mark.trio
+
+CONTENT = random.Random(1).randbytes(2_000_000)
+
+
+@pytest.fixture
+def server():
+    with FaultServer({"a": File(CONTENT)}) as server:
+        yield server
+
+
+async def get(network, server, **options):
+    return await network.request("GET", server.url("a"), **options)
+
+
+async def drain(network, server, **options):
+    async with network.stream(server.url("a"), headers={"Range": "bytes=0-999999"}, **options) as answer:
+        async for _ in answer.chunks:
+            pass
+
+
+async def test_an_answer_is_whole(server):
+    async with open_network() as network:
+        answer = await get(network, server)
+        assert (answer.status, answer.body) == (200, CONTENT)
+        assert answer.headers["ETAG"] == '"v1"'
+        async with network.stream(server.url("a")) as streamed:
+            assert b"".join([chunk async for chunk in streamed.chunks]) == CONTENT
+
+
+async def cancelled_together(send, number):
+    """Start so many requests, and call all of them off while some are under way and some wait for a connection."""
+    with trio.move_on_after(0.15):
+        async with trio.open_nursery() as nursery:
+            for _ in range(number):
+                nursery.start_soon(send)
+
+
+async def test_cancelled_requests_cost_no_connection(server):
+    server.delay, server.bytes_per_second = 0.02, 2_000_000
+    async with open_network(file_connections=4) as network:
+        for _ in range(5):
+            await cancelled_together(lambda: drain(network, server), 30)
+        assert network.origin(server.url("a")).limiter.borrowed_tokens == 0
+        server.bytes_per_second = None
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(get, network, server)
+        await until(lambda: server.open_connections <= 4)
+    await until(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("fault", ["drop", "drop_headers", "garbage", "status_503", "status_429"])
+async def test_a_safe_request_is_tried_again(server, fault):
+    server.script = [fault, fault]
+    async with open_network() as network:
+        # The server draws a place to break off from a range's body only, so ask for one.
+        answer = await get(network, server, headers={"Range": "bytes=0-999999"})
+        assert answer.body == CONTENT[:1_000_000]
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize(
+    ("fault", "error"), [("drop_headers", errors.ServerFault), ("status_429", errors.Throttled), ("status_503", None)]
+)
+async def test_a_write_is_sent_once(server, method, fault, error):
+    server.script = [fault]
+    async with open_network() as network:
+        if error is None:
+            assert (await network.request(method, server.url("a"), content=b"{}")).status == 503
+        else:
+            with pytest.raises(error):
+                await network.request(method, server.url("a"), content=b"{}")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 404, 403, 400])
+async def test_every_status_is_an_answer(server, status):
+    server.status = status
+    async with open_network() as network:
+        assert (await get(network, server)).status == status
+    assert len(server.requests) == (3 if status in {502, 503} else 1)
+
+
+async def test_a_pause_asked_for_holds_for_all_requests(server):
+    server.script, server.retry_after = ["status_429"], "1"
+    async with open_network() as network, trio.open_nursery() as nursery:
+        started = trio.current_time()
+        nursery.start_soon(get, network, server)
+        await until(lambda: network.origin(server.url("a")).paused_until)
+        await get(network, server)
+        assert trio.current_time() - started >= 1
+
+
+async def test_pauses_are_obeyed_as_often_as_the_deadline_allows(server):
+    server.script = ["status_429"] * 8
+    async with open_network() as network:
+        assert (await get(network, server)).status == 200
+    assert len(server.requests) == 9
+
+
+async def test_a_pause_past_the_deadline_is_throttled_at_once(server):
+    server.script, server.retry_after = ["status_429"], "60"
+    async with open_network(deadline=2) as network:
+        with trio.fail_after(1):
+            with pytest.raises(errors.Throttled, match=r"60 s"):
+                await get(network, server)
+            with pytest.raises(errors.Throttled):
+                await get(network, server)
+    assert len(server.requests) == 1
+
+
+async def test_requests_are_spread_over_the_minute(server):
+    async with open_network() as network:
+        network.origin(server.url("a"), Politeness(connections=4, requests_per_minute=1200))
+        bucket = network.origin(server.url("a")).bucket
+        bucket._tokens = 3.0
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(13):
+                nursery.start_soon(get, network, server)
+        assert trio.current_time() - started >= 10 / (1200 / 2 / 60) * 0.9
+
+
+async def test_the_deadline_holds_and_then_everything_fails_at_once_until_the_server_is_back(server):
+    server.frozen.set()
+    async with open_network(deadline=1.5) as network:
+        with trio.fail_after(1.7), pytest.raises(errors.DeadlineExceeded):
+            await get(network, server)
+        assert network.down_origins() == [origin_of(server.url("a"))]
+        with trio.fail_after(0.1), pytest.raises(errors.Unreachable, match=r"asked again in the background"):
+            await get(network, server)
+        server.frozen.clear()
+        await until(lambda: not network.is_down(server.url("a")))
+        assert (await get(network, server)).status == 200
+
+
+async def test_an_opening_breaker_ends_what_waits(server):
+    server.frozen.set()
+    failed = []
+    async with open_network(deadline=20) as network:
+
+        async def one(deadline):
+            try:
+                await get(network, server, deadline=deadline)
+            except errors.AlyxfsError as error:
+                failed.append(error)
+
+        with trio.fail_after(3):
+            async with trio.open_nursery() as nursery:
+                for deadline in [1.2] + [20] * 30:
+                    nursery.start_soon(one, deadline)
+    assert len(failed) == 31
+    assert sum(isinstance(error, errors.Unreachable) for error in failed) == 30
+
+
+async def test_one_slow_answer_among_good_ones_opens_no_breaker(server):
+    server.script = ["stall_headers"]
+    async with open_network(deadline=5) as network, trio.open_nursery() as nursery:
+
+        async def slow():
+            with pytest.raises(errors.DeadlineExceeded):
+                await get(network, server, deadline=1.5)
+            assert network.down_origins() == []
+
+        nursery.start_soon(slow)
+        await until(lambda: server.requests)
+        assert (await get(network, server)).status == 200
+
+
+async def test_a_refused_connection_is_unreachable_soon_and_then_at_once(server):
+    server.stop()
+    async with open_network() as network:
+        with trio.fail_after(3), pytest.raises(errors.Unreachable, match=r"cannot be reached: .*refused"):
+            await get(network, server)
+        server.start_again()
+        with trio.fail_after(10):
+            while True:
+                try:
+                    assert (await get(network, server)).status == 200
+                    break
+                except errors.Unreachable:
+                    await trio.sleep(0.05)
+
+
+async def test_a_host_that_does_not_exist_is_unreachable():
+    async with open_network(deadline=10) as network:
+        with pytest.raises(errors.Unreachable):
+            await network.request("GET", "http://no-such-host.invalid/")
+
+
+async def test_credentials_go_only_to_their_host(server):
+    with FaultServer({"a": File(CONTENT)}) as other:
+        server.redirect = other.url("a")
+        async with open_network() as network:
+            network.trust(server.url("a"), lambda: "Token secret")
+            answer = await get(network, server, headers={"Cookie": "secret", "authorization": "Token own"})
+            assert answer.body == CONTENT
+            assert answer.url == other.url("a")
+            network.trust(other.url(""), lambda: "Basic other")
+            await get(network, server)
+        assert [request.headers.get("authorization") for request in server.requests] == ["Token own", "Token secret"]
+        assert [request.headers.get("authorization") for request in other.requests] == [None, "Basic other"]
+        assert not any("secret" in str(request.headers) for request in other.requests)
+
+
+async def test_redirects_end(server):
+    server.redirect = server.url("a")
+    async with open_network() as network:
+        with pytest.raises(errors.ServerFault, match="redirects more than"):
+            await get(network, server)
+        assert (await network.request("POST", server.url("a"), content=b"")).status == 302
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/subjects/%2E%2E",
+        "/subjects/a%23b",
+        "/subjects/a%2Fb",
+        "/subjects/50%25",
+        "/subjects/Zo%C3%AB",
+        "/s/a%3Fb?q=%2C",
+    ],
+)
+async def test_a_quoted_path_is_sent_as_it_is(server, path):
+    server.status = 404
+    async with open_network() as network:
+        await network.request("GET", server.url("").rstrip("/") + path)
+    assert server.requests[0].path == path
+
+
+async def test_a_streamed_body_that_stalls_breaks_off_in_time(server):
+    server.script = ["stall"]
+    async with open_network() as network:
+        with trio.fail_after(3), pytest.raises(errors.ServerFault, match="broke off"):
+            await drain(network, server, stall=0.5)
+        assert (await get(network, server)).status == 200
+
+
+async def test_a_streamed_body_ends_within_its_deadline(server):
+    server.bytes_per_second = 200_000
+    async with open_network() as network:
+        with trio.fail_after(2), pytest.raises(errors.DeadlineExceeded):
+            await drain(network, server, deadline=1)
+
+
+async def test_retries_are_told_quietly_and_secrets_never(server, caplog):
+    caplog.set_level(logging.DEBUG, "alyxfs")
+    server.script = ["status_503", "drop_headers"]
+    async with open_network() as network:
+        network.trust(server.url("a"), lambda: "Token secret1")
+        url = server.url("a").replace("http://", "http://user:secret2@") + "?X-Signature=secret3"
+        await network.request("GET", url)
+        server.stop()
+        with pytest.raises(errors.Unreachable) as failure:
+            await network.request("GET", url)
+    told = [record for record in caplog.records if record.name.startswith("alyxfs")]
+    assert told
+    assert all(record.levelno <= logging.INFO for record in told)
+    assert "secret" not in str([record.getMessage() for record in told]) + str(failure.value) + str(failure.value.url)
+
+
+async def test_what_is_no_web_address_is_a_mistake_of_the_settings():
+    for url in ("ftp://host/x", "host", "http://", "http://[::1", "http://host:x/"):
+        with pytest.raises(errors.ConfigurationError):
+            origin_of(url)
+    assert origin_of("HTTP://user:pw@Host:80/x") == "http://host"
+    assert origin_of("https://[::1]:8443/x") == "https://[::1]:8443"
+    assert shown("https://user:pw@host/a?b=1") == "https://host/a?b=1"
+
+
+async def test_a_pause_is_a_number_or_a_date():
+    assert retry_after({"retry-after": "7"}) == 7
+    assert retry_after({"retry-after": "Tue, 03 Dec 2019 10:00:00 GMT"}) == pytest.approx(0.1)
+    assert retry_after({"retry-after": "soon"}) == 1
+    assert retry_after({}) == 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost, signed by itself."""
+    from datetime import datetime, timedelta, timezone
+
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    plain = serialization.NoEncryption()
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    )
+    return path
+
+
+class TlsServer(FaultServer):
+    """The same over TLS."""
+
+    def __init__(self, certificate, files):
+        super().__init__(files)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def _serve(self, connection):
+        try:
+            secured = self._context.wrap_socket(connection, server_side=True)
+        except (ssl.SSLError, OSError):
+            connection.close()
+            return
+        super()._serve(secured)
+
+    def url(self, name):
+        return f"https://localhost:{self.port}/{name}"
+
+
+async def test_tls_gives_the_same_bytes_and_checks_the_certificate(certificate, monkeypatch):
+    from alyxfs.net import connections
+
+    with TlsServer(certificate, {"a": File(CONTENT), "empty": File(b"")}) as server:
+        async with open_network() as network:
+            with pytest.raises(errors.Unreachable, match="certificate"):
+                await get(network, server)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        connections._certificates.cache_clear()
+        async with open_network() as network:
+            for _ in range(3):
+                assert (await get(network, server)).body == CONTENT
+            assert (await network.request("GET", server.url("empty"))).body == b""
+            assert (await network.request("POST", server.url("a"), content=CONTENT)).status == 200
+            server.script = ["drop"] * 2
+            answer = await get(network, server, headers={"Range": "bytes=0-999999"})
+            assert answer.body == CONTENT[:1_000_000]
+        connections._certificates.cache_clear()
+
+
+async def test_tls_cut_off_without_goodbye_is_an_end(certificate):
+    """What is left of a record when the connection ends is no data, and no error of another kind."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    with TlsServer(certificate, {"a": File(CONTENT)}) as server:
+        plain = await sockets.Backend().connect_tcp("localhost", server.port, timeout=5)
+        stream = await plain.start_tls(context, "localhost", timeout=5)
+        await stream.write(b"GET /a HTTP/1.1\r\n\r\n", timeout=5)
+        head = await stream.read(1, timeout=5)
+        threading.Thread(target=server.break_connections).start()
+        received = len(head)
+        while part := await stream.read(1, timeout=5):
+            received += len(part)
+        assert received < len(CONTENT) + 1000
+        await stream.aclose()
+
+
+async def test_a_proxy_of_the_environment_is_used(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url("").rstrip("/"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    async with open_network() as network:
+        assert (await get(network, server)).status == 200
+        assert (await network.request("GET", "http://alyx.example.org/a")).status == 404
+    assert server.requests[-1].path == "http://alyx.example.org/a"
