@@ -42,6 +42,10 @@ class Conflict(AlyxfsError):
     """The record was changed on both sides."""
 
 
+class Exists(AlyxfsError):
+    """The new name is taken."""
+
+
 class HasDependents(AlyxfsError):
     """Other records hang from this one and would be deleted with it."""
 

@@ -15,13 +15,13 @@ import trio
 
 from alyxfs import errors
 from alyxfs.nursery import background_tasks
-from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader
+from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader, Writable, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
     from pathlib import Path
 
-    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, RequestContext
+    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ BLOCK = 4096
 """Bytes in a block of df."""
 XATTR_PREFIX = "user.alyx."
 ERROR_XATTR = "error"
+RENAME_NOREPLACE = 1
+"""linux/fs.h: fail if the new name is taken."""
 NO_ATTRIBUTE = errno.ENODATA
 """What Linux answers for an extended attribute that is not there."""
 
@@ -39,6 +41,7 @@ _ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.NotAllowed, errno.EPERM),
     (errors.ReadOnly, errno.EROFS),
     (errors.Conflict, errno.ESTALE),
+    (errors.Exists, errno.EEXIST),
     (errors.HasDependents, errno.ENOTEMPTY),
     (errors.Throttled, errno.EAGAIN),
     (errors.TooLarge, errno.EFBIG),
@@ -46,6 +49,12 @@ _ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.DeadlineExceeded, errno.ETIMEDOUT),
     (errors.AlyxfsError, errno.EIO),
 )
+
+WRITE_DEADLINES = 4
+"""A write reads the record, sends, and may have to look what came of it: requests with a deadline each."""
+_ON_HANDLES = frozenset({"read", "write", "flush", "fsync"})
+"""Operations whose first argument is a handle, not an inode."""
+_WRITES = frozenset({"flush", "fsync", "release", "unlink", "rename"})
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -111,7 +120,7 @@ def _handled(
         kernel = cast("Kernel", args[0])
         subject = args[1] if len(args) > 1 and isinstance(args[1], int) else 0
         try:
-            with trio.fail_after(kernel.deadline):
+            with trio.fail_after(kernel.deadline * (WRITE_DEADLINES if operation.__name__ in _WRITES else 1)):
                 return await operation(*args, **kwargs)
         except pyfuse3.FUSEError:
             raise
@@ -158,12 +167,12 @@ class Kernel(pyfuse3.Operations):
         """Remember an error where people look for it. A name that is not there is no error worth a line."""
         if isinstance(error, errors.NotFound) and operation in {"lookup", "getxattr"}:
             return
-        known = self._open_files[subject][0] if operation == "read" and subject in self._open_files else subject
+        known = self._open_files[subject][0] if operation in _ON_HANDLES and subject in self._open_files else subject
         try:
             path = self._inodes.node(known).identity
         except KeyError:
             path = f"inode {known}"
-        if operation == "lookup" and isinstance(args[2], bytes):
+        if len(args) > 2 and isinstance(args[2], bytes):  # noqa: PLR2004 - a name in this directory
             path = f"{path}/{os.fsdecode(args[2])}"
         elif known in self._inodes._nodes:  # noqa: SLF001 - one module
             self._errors[known] = str(error)
@@ -174,22 +183,18 @@ class Kernel(pyfuse3.Operations):
         self,
         parent_inode: InodeT,
         name: FileNameT,
-        ctx: RequestContext,  # noqa: ARG002
+        ctx: RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         directory = self._directory(parent_inode)
-        try:
-            text = name.decode()
-        except UnicodeDecodeError as error:
-            raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error
-        node = await directory.lookup(text)
+        node = await directory.lookup(_decoded(name))
         number = self._inodes.number(node)
         entry = self._entry(number, node.attributes())
         self._inodes.remember(number, node)
         return entry
 
     @_handled
-    async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:  # noqa: ARG002
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The attributes of an inode; never a request to the server."""
         return self._entry(inode, self._inodes.node(inode).attributes())
 
@@ -202,7 +207,7 @@ class Kernel(pyfuse3.Operations):
                 self._errors.pop(number, None)
 
     @_handled
-    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:  # noqa: ARG002
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """The target of a link."""
         node = self._inodes.node(inode)
         if not isinstance(node, Link):
@@ -210,7 +215,7 @@ class Kernel(pyfuse3.Operations):
         return node.target.encode("utf-8", "surrogatepass")
 
     @_handled
-    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:  # noqa: ARG002
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory; an endpoint's first page is fetched here, so that its errors show."""
         entries = await self._directory(inode).entries()
         handle = self._new_handle()
@@ -226,42 +231,159 @@ class Kernel(pyfuse3.Operations):
             found = await entries.at(position)
             if found is None:
                 return
-            name, node = found
+            name, node, following = found
             number = self._inodes.number(node)
             entry = self._entry(number, node.attributes())
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, position + 1):
+            if not pyfuse3.readdir_reply(token, name.encode(), entry, following):
                 return
             self._inodes.remember(number, node)
-            position += 1
+            position = following
 
     async def releasedir(self, fh: FileHandleT) -> None:
         """Close a directory."""
         del self._open_directories[fh]
 
     @_handled
-    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:  # noqa: ARG002
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         """Open a file for reading; the kernel keeps its pages as long as the content is the same."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise errors.ReadOnly("The drive is mounted read-only.")
         node = self._inodes.node(inode)
         if not isinstance(node, File):
             raise pyfuse3.FUSEError(errno.EISDIR)
-        reader = await node.open()
-        handle = self._new_handle()
-        self._open_files[handle] = (inode, reader)
-        self._readers.setdefault(inode, []).append(reader)
+        process = process_of(ctx.pid)
+        if flags & os.O_ACCMODE == os.O_RDONLY:
+            reader = await node.open(process)
+        else:
+            reader = await node.open_for_writing(process, truncate=bool(flags & os.O_TRUNC))
+        handle = self._opened(inode, reader)
         same = self._versions.get(inode) == reader.content_version
         self._versions[inode] = reader.content_version
-        self._errors.pop(inode, None)
         return pyfuse3.FileInfo(fh=handle, keep_cache=same)
+
+    @_handled
+    async def create(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """Make a file and open it."""
+        node, writer = await self._directory(parent_inode).create(_decoded(name), process_of(ctx.pid))
+        number = self._inodes.number(node)
+        handle = self._opened(number, writer)
+        self._versions[number] = writer.content_version
+        self._inodes.remember(number, node)
+        return pyfuse3.FileInfo(fh=handle), self._entry(number, node.attributes())
+
+    @_handled
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """A new size; times, owner and mode belong to the server, so changes of them are passed over in silence."""
+        node = self._inodes.node(inode)
+        if fields.update_size:
+            writer = self._open_files[fh][1] if fh is not None else self._writer_of(inode)
+            if writer is not None and isinstance(writer, Writable):
+                await writer.truncate(attr.st_size)
+            elif isinstance(node, File):
+                await self._truncate_closed(node, attr.st_size, process_of(ctx.pid))
+        elif not node.attributes().writable:
+            raise errors.ReadOnly(f"{node.identity} is read-only.")
+        return self._entry(inode, node.attributes())
+
+    async def _truncate_closed(self, node: File, size: int, process: int) -> None:
+        writer = await node.open_for_writing(process, truncate=size == 0)
+        try:
+            await writer.truncate(size)
+        finally:
+            await writer.close()
+
+    @_handled
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """Bytes of a program."""
+        return await self._writer(fh).write(off, buf)
+
+    @_handled
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """Save now."""
+        if isinstance(self._open_files[fh][1], Writable):
+            await self._writer(fh).fsync()
+
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        """Nothing waits in a directory."""
+
+    @_handled
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Remove a file."""
+        await self._directory(parent_inode).unlink(_decoded(name), process_of(ctx.pid))
+
+    @_handled
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        """Give a file another name."""
+        if flags & ~RENAME_NOREPLACE:
+            raise pyfuse3.FUSEError(errno.EINVAL)
+        await self._directory(parent_inode_old).rename(
+            _decoded(name_old),
+            self._directory(parent_inode_new),
+            _decoded(name_new),
+            process_of(ctx.pid),
+            replace=not flags & RENAME_NOREPLACE,
+        )
+
+    @_handled
+    async def symlink(
+        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Make a link."""
+        node = await self._directory(parent_inode).symlink(_decoded(name), os.fsdecode(target))
+        number = self._inodes.number(node)
+        entry = self._entry(number, node.attributes())
+        self._inodes.remember(number, node)
+        return entry
+
+    @_handled
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Directories are the server's endpoints."""
+        raise errors.NotAllowed(f"{_decoded(name)!r} cannot be made: the directories are what the server offers.")
+
+    @_handled
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Directories are the server's endpoints."""
+        raise errors.NotAllowed(f"{_decoded(name)!r} cannot be removed: the directories are what the server offers.")
+
+    @_handled
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """A record has one name."""
+        raise errors.NotAllowed(f"{_decoded(new_name)!r} cannot be made: a record has one name only.")
 
     @_handled
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Bytes of an open file."""
         return await self._open_files[fh][1].read(off, size)
 
+    @_handled
     async def flush(self, fh: FileHandleT) -> None:
-        """Nothing to do for a file that is only read."""
+        """A descriptor is closed: what was written is saved if it is whole."""
+        if isinstance(self._open_files[fh][1], Writable):
+            await self._writer(fh).flush()
 
     @_handled
     async def release(self, fh: FileHandleT) -> None:
@@ -273,7 +395,7 @@ class Kernel(pyfuse3.Operations):
         await reader.close()
 
     @_handled
-    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """The space of the cache: the only space that using the drive takes."""
         cache = os.statvfs(self._cache_directory)
         data = pyfuse3.StatvfsData()
@@ -286,7 +408,7 @@ class Kernel(pyfuse3.Operations):
         return data
 
     @_handled
-    async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:  # noqa: ARG002
+    async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """One of ``user.alyx.*``."""
         values = await self._extended_attributes(inode)
         value = values.get(os.fsdecode(name))
@@ -295,7 +417,7 @@ class Kernel(pyfuse3.Operations):
         return value.encode()
 
     @_handled
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:  # noqa: ARG002
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
         """The names of the extended attributes."""
         return [name.encode() for name in await self._extended_attributes(inode)]
 
@@ -320,6 +442,23 @@ class Kernel(pyfuse3.Operations):
     async def _named_attributes(self, number: int) -> list[tuple[str, str]]:
         return list((await self._inodes.node(number).extended_attributes()).items())
 
+    def _opened(self, number: int, reader: Reader) -> int:
+        """A handle for an open file."""
+        handle = self._new_handle()
+        self._open_files[handle] = (number, reader)
+        self._readers.setdefault(number, []).append(reader)
+        self._errors.pop(number, None)
+        return handle
+
+    def _writer(self, handle: int) -> Writer:
+        writer = self._open_files[handle][1]
+        assert isinstance(writer, Writable), "the kernel writes only to what was opened for writing"
+        return cast("Writer", writer)
+
+    def _writer_of(self, number: int) -> Reader | None:
+        """Somebody's open file of this inode that can be written to."""
+        return next((reader for reader in self._readers.get(number, ()) if isinstance(reader, Writable)), None)
+
     def _directory(self, number: int) -> Directory:
         node = self._inodes.node(number)
         if not isinstance(node, Directory):
@@ -336,7 +475,7 @@ class Kernel(pyfuse3.Operations):
         size = readers[-1].size if readers else attributes.size
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = cast("Any", number)
-        entry.st_mode = _MODES[attributes.kind]
+        entry.st_mode = _WRITABLE_MODES[attributes.kind] if attributes.writable else _MODES[attributes.kind]
         entry.st_nlink = 1  # a directory of one link tells find not to reckon with its subdirectories
         entry.st_uid = _OWNER
         entry.st_gid = _GROUP
@@ -357,17 +496,39 @@ _MODES = {
     Kind.FILE: stat.S_IFREG | 0o444,
     Kind.LINK: stat.S_IFLNK | 0o777,
 }
+_WRITABLE_MODES = {**_MODES, Kind.DIRECTORY: stat.S_IFDIR | 0o755, Kind.FILE: stat.S_IFREG | 0o644}
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error
+
+
+def process_of(thread: int) -> int:
+    """The process of a thread: the kernel tells which thread asks (Tgid in proc_pid_status(5))."""
+    try:
+        with open(f"/proc/{thread}/status", "rb") as file:  # noqa: PTH123 - once for every open, no path arithmetic
+            for line in file:
+                if line.startswith(b"Tgid:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass  # it has ended already
+    return thread
 
 
 async def serve(
-    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], object], *, allow_other: bool = False
+    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], object], *, writable: bool, allow_other: bool
 ) -> None:
     """Mount, call ``ready`` once the kernel's requests are answered, and serve until the drive is unmounted.
 
     Cancelling unmounts. Raises ConfigurationError where the mount is refused.
     """
     options = set(pyfuse3.default_options)
-    options |= {f"fsname={source.replace(',', '%2C')}", "subtype=alyxfs", "ro"}
+    options |= {f"fsname={source.replace(',', '%2C')}", "subtype=alyxfs"}
+    if not writable:
+        options.add("ro")
     if allow_other:
         options.add("allow_other")
     try:

@@ -8,11 +8,11 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
@@ -22,14 +22,17 @@ from alyxfs.alyx.accounts import find_account
 from alyxfs.alyx.api import Api
 from alyxfs.alyx.library import open_library
 from alyxfs.alyx.watch import watch
+from alyxfs.edits import Editor, Journal
 from alyxfs.files import open_file_cache
+from alyxfs.handlers import handlers
 from alyxfs.net import Network, Politeness, open_network
 from alyxfs.nursery import background_tasks
-from alyxfs.orders import Handlers, taking_orders
+from alyxfs.orders import taking_orders
 from alyxfs.store import open_store
-from alyxfs.tree import Catalogue, Drive
+from alyxfs.tree import Catalogue, Drive, Workbench
 
 if TYPE_CHECKING:
+    from alyxfs.alyx.library import Library
     from alyxfs.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -108,43 +111,85 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         _trust_file_server(network, settings)
         one_directory = Path(settings.one_directory).expanduser() if settings.one_directory else None
         drive = Drive(library, schema, Catalogue(library, one_directory), files)
-        operations = kernel.Kernel(
-            drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
-        )
-
         # Not in the cache: the address of a socket may have 107 bytes at most.
         orders = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alyxfs-"))) / "orders"
         drive.orders = str(orders)
         nursery = await stack.enter_async_context(background_tasks())
-        await stack.enter_async_context(taking_orders(orders, _handlers(drive, operations)))
+        changes = Changes(nursery)
+        editor = None
+        if settings.rw:
+            editor = await _allow_writing(plan, stack, drive, api, library, nursery, changes, known_here)
+        operations = kernel.Kernel(
+            drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
+        )
+        changes.operations = operations
+        await stack.enter_async_context(taking_orders(orders, handlers(drive, operations, editor)))
         if settings.watch:
-            changes = Changes(operations, nursery)
             nursery.start_soon(watch, api, library, settings.watch, changes.note)
         await kernel.serve(
-            operations, plan.mount_point, f"alyxfs:{plan.server}", ready, allow_other=settings.allow_other
+            operations,
+            plan.mount_point,
+            f"alyxfs:{plan.server}",
+            ready,
+            writable=settings.rw,
+            allow_other=settings.allow_other,
         )
 
 
-def _handlers(drive: Drive, operations: kernel.Kernel) -> Handlers:
-    """What a running drive can be told to do."""
+async def _allow_writing(
+    plan: Plan,
+    stack: AsyncExitStack,
+    drive: Drive,
+    api: Api,
+    library: Library,
+    nursery: trio.Nursery,
+    changes: Changes,
+    known_here: Path,
+) -> Editor:
+    """The writing side: journal, editor and workbench; what a killed drive left unfinished is settled first."""
+    settings = plan.settings
+    journal = await trio.to_thread.run_sync(Journal, known_here / "journal.sqlite")
+    stack.callback(journal.close)
+    rejected = known_here / "rejected"
+    editor = Editor(
+        api,
+        library,
+        journal,
+        rejected,
+        dry_run=settings.dry_run,
+        allow_deletes=not settings.no_delete,
+        deletes_per_minute=settings.deletes_per_minute,
+    )
+    for sentence in await editor.recover():
+        log.info("%s", sentence)
+        drive.note_error("recovery", "journal", sentence)
+    workbench = Workbench(editor, library, nursery, changes.tell, drive.note_error)
+    drive.allow_writing(workbench, rejected)
+    stack.push_async_callback(_finish, workbench)
+    return editor
 
-    async def refresh(order: dict[str, Any]) -> None:
-        await operations.invalidate(await drive.refresh(str(order["path"])))
 
-    return {"refresh": refresh}
+async def _finish(workbench: Workbench) -> None:
+    """Writes that were answered are ended even when the drive is told to end."""
+    with trio.CancelScope(shield=True):
+        await workbench.finish()
 
 
 class Changes:
-    """Passes on to the kernel what watching finds."""
+    """Passes on to the kernel what it must ask for again."""
 
-    def __init__(self, operations: kernel.Kernel, nursery: trio.Nursery) -> None:
-        self._operations = operations
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.operations: kernel.Kernel | None = None
         self._nursery = nursery
 
+    def tell(self, beginnings: Collection[str]) -> None:
+        """Drop what the kernel keeps of nodes whose identity begins with one of these."""
+        if self.operations is not None and beginnings:
+            self._nursery.start_soon(self.operations.invalidate, beginnings)
+
     def note(self, endpoint: str, key: str | None) -> None:
-        """Drop what the kernel keeps of a record, or of an endpoint's directories."""
-        beginning = f"endpoint/{endpoint}" if key is None else f"record/{endpoint}/{key}"
-        self._nursery.start_soon(self._operations.invalidate, [beginning])
+        """A record, or an endpoint as a whole, was changed by others."""
+        self.tell([f"endpoint/{endpoint}" if key is None else f"record/{endpoint}/{key}"])
 
 
 def _trust_file_server(network: Network, settings: Settings) -> None:

@@ -33,6 +33,15 @@ def _option(default: Any, help_text: str, unit: str = "") -> Any:
 class Settings:
     """How a drive behaves. Every field is a flag (``--time-to-live``) and a key of the settings file."""
 
+    rw: bool = _option(False, "Allow writing: saving a record changes the database. Without it nothing can be changed.")
+    dry_run: bool = _option(
+        False,
+        "With --rw: check, merge and journal writes, but send none; `alyxfs diff` shows what would have happened.",
+    )
+    no_delete: bool = _option(False, "With --rw: refuse every delete.")
+    deletes_per_minute: int = _option(
+        20, "With --rw: more deletes than this stop all deletes until `alyxfs allow-deletes`.", "deletes"
+    )
     time_to_live: float = _option(300.0, "How long listings and records are shown without asking again.", "seconds")
     deadline: float = _option(30.0, "How long any operation may take before it fails.", "seconds")
     watch: float = _option(

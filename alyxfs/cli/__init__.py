@@ -10,6 +10,7 @@ from alyxfs import __version__, errors
 from alyxfs.cli.account import login
 from alyxfs.cli.demo import demo
 from alyxfs.cli.drive import mount, refresh, status, umount
+from alyxfs.cli.journal import allow_deletes, diff, log, undo
 
 EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.ConfigurationError, 3),
@@ -31,7 +32,7 @@ def commands() -> None:
     """
 
 
-for command in (mount, umount, status, refresh, login, demo):
+for command in (mount, umount, status, refresh, log, diff, undo, allow_deletes, login, demo):
     commands.add_command(command)
 
 

@@ -2,6 +2,21 @@
 
 from alyxfs.tree.catalogue import Catalogue
 from alyxfs.tree.drive import Drive
-from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader
+from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader, Writable, Writer
+from alyxfs.tree.workbench import Workbench
 
-__all__ = ["Attributes", "Catalogue", "Directory", "Drive", "Entries", "File", "Kind", "Link", "Node", "Reader"]
+__all__ = [
+    "Attributes",
+    "Catalogue",
+    "Directory",
+    "Drive",
+    "Entries",
+    "File",
+    "Kind",
+    "Link",
+    "Node",
+    "Reader",
+    "Workbench",
+    "Writable",
+    "Writer",
+]

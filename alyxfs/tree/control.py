@@ -12,6 +12,7 @@ from alyxfs.tree.node import Attributes, BytesReader, Directory, File, FixedEntr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 NAME = ".alyxfs"
 
@@ -36,7 +37,7 @@ class TextFile(File):
         """Lifetime 0: the next open may find another content."""
         return Attributes(Kind.FILE, self._size or len(self._make()), self._modified, 0.0)
 
-    async def open(self) -> BytesReader:
+    async def open(self, process: int) -> BytesReader:  # noqa: ARG002 - the same for all
         """Make the content."""
         content = self._make()
         self._size = len(content)
@@ -76,17 +77,50 @@ class FixedDirectory(Directory):
         return node
 
 
-def control_directory(status: Callable[[], dict[str, object]], error_lines: Callable[[], str]) -> FixedDirectory:
-    """The files of ``.alyxfs``."""
-    return FixedDirectory(
-        NAME,
-        {
-            "changes.md": TextFile(f"{NAME}/changes.md", lambda: help_text("changes.md")),
-            "errors.log": TextFile(f"{NAME}/errors.log", lambda: error_lines().encode()),
-            "help.md": TextFile(f"{NAME}/help.md", lambda: help_text("help.md")),
-            "status.json": TextFile(f"{NAME}/status.json", lambda: documents.render(status())),
-        },
-    )
+class LocalFolder(Directory):
+    """A directory of this machine, shown read-only: the drafts that were refused."""
+
+    def __init__(self, identity: str, path: Path) -> None:
+        self._identity = identity
+        self._path = path
+
+    @property
+    def identity(self) -> str:
+        """See Node."""
+        return self._identity
+
+    def attributes(self) -> Attributes:
+        """See Node."""
+        return Attributes(Kind.DIRECTORY, 0, time.time(), 0.0, 0.0)
+
+    async def entries(self) -> FixedEntries:
+        """See Directory."""
+        names = sorted(path.name for path in self._path.iterdir()) if self._path.exists() else []
+        return FixedEntries([(name, self._file(name)) for name in names])
+
+    async def lookup(self, name: str) -> Node:
+        """See Directory."""
+        if not (self._path / name).is_file():
+            raise no_such_name(name, self._identity)
+        return self._file(name)
+
+    def _file(self, name: str) -> TextFile:
+        return TextFile(f"{self._identity}/{name}", (self._path / name).read_bytes)
+
+
+def control_directory(
+    status: Callable[[], dict[str, object]], error_lines: Callable[[], str], rejected: Path | None
+) -> FixedDirectory:
+    """The files of ``.alyxfs``; ``rejected`` is where a writable drive keeps drafts that were refused."""
+    children: dict[str, Node] = {
+        "changes.md": TextFile(f"{NAME}/changes.md", lambda: help_text("changes.md")),
+        "errors.log": TextFile(f"{NAME}/errors.log", lambda: error_lines().encode()),
+        "help.md": TextFile(f"{NAME}/help.md", lambda: help_text("help.md")),
+        "status.json": TextFile(f"{NAME}/status.json", lambda: documents.render(status())),
+    }
+    if rejected is not None:
+        children["rejected"] = LocalFolder(f"{NAME}/rejected", rejected)
+    return FixedDirectory(NAME, children)
 
 
 def help_text(name: str) -> bytes:

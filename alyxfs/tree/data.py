@@ -267,7 +267,7 @@ class DataFileNode(File):
             return Attributes(Kind.FILE, ESTIMATED_SIZE, self._place.start, 0.0)
         return Attributes(Kind.FILE, size, self._place.start, LIFETIME)
 
-    async def open(self) -> _DataReader:
+    async def open(self, process: int) -> _DataReader:  # noqa: ARG002 - the same for all
         """Open through the cache; no request where the size is known."""
         source = self._source()
         return _DataReader(await self._files.open(source), source.version)
@@ -318,7 +318,11 @@ class _DataReader:
 
     def __init__(self, opened: OpenFile, content_version: str) -> None:
         self._opened = opened
-        self.content_version = content_version
+        self._content_version = content_version
+
+    @property
+    def content_version(self) -> str:
+        return self._content_version
 
     @property
     def size(self) -> int:

@@ -8,21 +8,26 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from alyxfs import __version__, documents, errors
+from alyxfs.tree.actions import ActionDirectory
 from alyxfs.tree.control import NAME as CONTROL
 from alyxfs.tree.control import FixedDirectory, TextFile, control_directory
 from alyxfs.tree.data import SESSION_DEPTH, DataDirectory, SessionDirectory
 from alyxfs.tree.describe import help_document, schema_document
+from alyxfs.tree.edited import EditedDirectory
 from alyxfs.tree.endpoint import EndpointDirectory
 from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
 from alyxfs.tree.record import RecordFile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from alyxfs.alyx.library import Library
     from alyxfs.alyx.schema import Endpoint, Schema
     from alyxfs.files import FileCache
     from alyxfs.tree.catalogue import Catalogue
     from alyxfs.tree.node import Node
+    from alyxfs.tree.workbench import Workbench
 
 DATA = "data"
 REMEMBERED_ERRORS = 1000
@@ -33,6 +38,7 @@ class Drive:
     """One mounted Alyx."""
 
     def __init__(self, library: Library, schema: Schema, catalogue: Catalogue, files: FileCache) -> None:
+        self._catalogue = catalogue
         self.library = library
         self.files = files
         self._schema = schema
@@ -40,16 +46,27 @@ class Drive:
         self._mounted_at = time.time()
         self.orders = ""
         """Path of the socket at which the drive takes orders."""
-        links = Links(catalogue)
-        children: dict[str, Node] = {
-            name: EndpointDirectory(library, endpoint, link=links.find, hidden=_descriptions(endpoint))
-            for name, endpoint in sorted(schema.endpoints.items())
-            if endpoint.listed or endpoint.detailed
-        }
-        children[DATA] = DataDirectory(catalogue, files)
-        self.root = FixedDirectory(
-            "", dict(sorted(children.items())), {CONTROL: control_directory(self.status, self.error_lines)}
-        )
+        self.root = self._root(None)
+
+    def allow_writing(self, workbench: Workbench, rejected: Path) -> None:
+        """Make endpoints writable; called once, before the drive is mounted."""
+        self.root = self._root(workbench, rejected)
+
+    def _root(self, workbench: Workbench | None, rejected: Path | None = None) -> FixedDirectory:
+        links = Links(self._catalogue)
+        children: dict[str, Node] = {}
+        for name, endpoint in sorted(self._schema.endpoints.items()):
+            hidden = _descriptions(endpoint)
+            if endpoint.action:
+                if workbench is not None:
+                    children[name] = ActionDirectory(endpoint, workbench, hidden)
+            elif workbench is None:
+                children[name] = EndpointDirectory(self.library, endpoint, link=links.find, hidden=hidden)
+            else:
+                children[name] = EditedDirectory(self.library, endpoint, workbench, link=links.find, hidden=hidden)
+        children[DATA] = DataDirectory(self._catalogue, self.files)
+        control = control_directory(self.status, self.error_lines, rejected)
+        return FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
 
     def note_error(self, operation: str, path: str, sentence: str) -> None:
         """Remember an error for people; errno is only its summary."""

@@ -75,7 +75,7 @@ class NamedListing:
 class EndpointDirectory(Directory):
     """The records of an endpoint; with a query, those that it selects."""
 
-    __slots__ = ("_hidden", "_library", "_link", "_named", "endpoint", "query")
+    __slots__ = ("_hidden", "_link", "_named", "endpoint", "library", "query")
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class EndpointDirectory(Directory):
         link: Callable[[Endpoint, str, Query], Awaitable[Node]] | None = None,
         hidden: Mapping[str, Node] | None = None,
     ) -> None:
-        self._library = library
+        self.library = library
         self.endpoint = endpoint
         self.query = query
         self._link = link
@@ -100,8 +100,8 @@ class EndpointDirectory(Directory):
 
     def attributes(self) -> Attributes:
         """The time of the last listing."""
-        known = self._library.known_listing(self.endpoint.name, self.query)
-        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self._library.started_at, 10.0, FOREVER)
+        known = self.library.known_listing(self.endpoint.name, self.query)
+        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self.library.started_at, 10.0, FOREVER)
 
     async def entries(self) -> Entries:
         """Open the listing; endpoints without one show nothing, their records are entered by name."""
@@ -109,7 +109,7 @@ class EndpointDirectory(Directory):
             return FixedEntries(())
         named = self._current()
         await named.name_at(0)
-        return _ListingEntries(self, named)
+        return ListingEntries(self, named)
 
     async def lookup(self, name: str) -> Node:
         """A listed record costs nothing, one that was never listed a request, an impossible name nothing."""
@@ -118,7 +118,7 @@ class EndpointDirectory(Directory):
         if "=" in name and not name.endswith(SUFFIX):
             return self._queried(name)
         if name.endswith(SUFFIX):
-            row = self._current().find(name) if self._library.known_listing(self.endpoint.name, self.query) else None
+            row = self._current().find(name) if self.library.known_listing(self.endpoint.name, self.query) else None
             return self.record_file(row) if row is not None else await self._unlisted(name)
         if self._link is not None:
             return await self._link(self.endpoint, name, self.query)
@@ -126,7 +126,7 @@ class EndpointDirectory(Directory):
 
     def record_file(self, row: Row) -> RecordFile:
         """The file of a listed row."""
-        return RecordFile(self._library, self.endpoint, row.key, row.identity, row.size, row.modified)
+        return RecordFile(self.library, self.endpoint, row.key, row.identity, row.size, row.modified)
 
     def key_of(self, name: str) -> str | None:
         """The look-up value behind a file name, or None where no record can have this name."""
@@ -138,7 +138,7 @@ class EndpointDirectory(Directory):
         return stem
 
     def _current(self) -> NamedListing:
-        listing = self._library.listing(self.endpoint.name, self.query)
+        listing = self.library.listing(self.endpoint.name, self.query)
         if self._named is None or self._named.listing is not listing:
             self._named = NamedListing(listing)
         return self._named
@@ -153,8 +153,11 @@ class EndpointDirectory(Directory):
             raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
         if offered.kind == "boolean" and value.lower() not in BOOLEANS:
             raise errors.Invalid(f"The filter {filter_name} takes true or false, not {value!r}.")
-        query = (*self.query, (filter_name, value))
-        return EndpointDirectory(self._library, self.endpoint, query, link=self._link, hidden=self._hidden)
+        return self.narrowed((*self.query, (filter_name, value)))
+
+    def narrowed(self, query: Query) -> EndpointDirectory:
+        """The directory of a query of this endpoint."""
+        return EndpointDirectory(self.library, self.endpoint, query, link=self._link, hidden=self._hidden)
 
     @property
     def base(self) -> EndpointDirectory:
@@ -184,17 +187,21 @@ class EndpointDirectory(Directory):
         document = (await node.record()).document
         return document if isinstance(document, dict) else {}
 
+    def file_of(self, key: str, identity: str) -> RecordFile:
+        """The file of a record that was not listed."""
+        return RecordFile(self.library, self.endpoint, key, identity)
+
     async def _unlisted(self, name: str) -> RecordFile:
         key = self.key_of(name)
         if key is None or not self.endpoint.detailed or self.query:
             return await self._listed_only(name)
         try:
-            record = await self._library.record(self.endpoint.name, key)
+            record = await self.library.record(self.endpoint.name, key)
         except errors.NotFound:
             if _DOUBLED.fullmatch(name[: -len(SUFFIX)]) or len(name.encode()) >= names.MAXIMUM_BYTES:
                 return await self._listed_only(name)
             raise
-        return RecordFile(self._library, self.endpoint, key, record.identity)
+        return self.file_of(key, record.identity)
 
     async def _listed_only(self, name: str) -> RecordFile:
         """Names that no detail address leads to (doubled, shortened, made here) are known by a whole listing alone."""
@@ -217,7 +224,7 @@ def split_query(name: str) -> tuple[str, str]:
     return filter_name, unquote(value)
 
 
-class _ListingEntries:
+class ListingEntries:
     """An open endpoint directory: it keeps the listing it was opened with."""
 
     def __init__(self, directory: EndpointDirectory, named: NamedListing) -> None:
@@ -228,9 +235,9 @@ class _ListingEntries:
         """Whether the row's page has come."""
         return position < len(self._named.listing.rows) or self._named.listing.complete
 
-    async def at(self, position: int) -> tuple[str, Node] | None:
+    async def at(self, position: int) -> tuple[str, Node, int] | None:
         """Wait for the row's page."""
         name = await self._named.name_at(position)
         if name is None:
             return None
-        return name, self._directory.record_file(self._named.listing.rows[position])
+        return name, self._directory.record_file(self._named.listing.rows[position]), position + 1

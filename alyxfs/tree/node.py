@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from alyxfs import errors
 
@@ -36,6 +36,8 @@ class Attributes:
     """Seconds that the kernel may keep size and time. 0 makes it ask again after open, when the size is exact."""
     name_lifetime: float = 60.0
     """Seconds that the kernel may keep the name."""
+    writable: bool = False
+    """Whether it can be changed at all."""
 
 
 class Node:
@@ -63,15 +65,16 @@ class Entries(Protocol):
     def ready(self, position: int) -> bool:
         """Whether :meth:`at` answers this position without waiting."""
 
-    async def at(self, position: int) -> tuple[str, Node] | None:
-        """The name and node at a position, or None past the end."""
+    async def at(self, position: int) -> tuple[str, Node, int] | None:
+        """The name and node at or after a position, and the position after it; None past the end."""
 
 
 class Reader(Protocol):
     """An open file."""
 
-    content_version: str
-    """Changes with the content: the kernel's pages of another version are dropped at open."""
+    @property
+    def content_version(self) -> str:
+        """Changes with the content: the kernel's pages of another version are dropped at open."""
 
     @property
     def size(self) -> int:
@@ -82,6 +85,30 @@ class Reader(Protocol):
 
     async def close(self) -> None:
         """Called once, after the last read."""
+
+
+class Writer(Reader, Protocol):
+    """A file that is open for writing; errors of saving come from flush and fsync."""
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Bytes taken; raises TooLarge."""
+
+    async def truncate(self, size: int) -> None:
+        """Cut, or extend with zeros."""
+
+    async def flush(self) -> None:
+        """A descriptor was closed."""
+
+    async def fsync(self) -> None:
+        """The program wants it saved now."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """What tells a Writer from a Reader."""
+
+    async def truncate(self, size: int) -> None:
+        """See Writer."""
 
 
 class Directory(Node):
@@ -97,15 +124,40 @@ class Directory(Node):
         """Open the directory."""
         raise NotImplementedError
 
+    async def create(self, name: str, process: int) -> tuple[Node, Writer]:  # noqa: ARG002 - for those that can
+        """Make a file and open it; ``process`` is the program's id."""
+        raise self._refusal(name)
+
+    async def unlink(self, name: str, process: int) -> None:  # noqa: ARG002
+        """Remove a file."""
+        raise self._refusal(name)
+
+    async def rename(self, name: str, target: Directory, new_name: str, process: int, *, replace: bool) -> None:  # noqa: ARG002
+        """Give a file another name, in this directory or another; without ``replace`` the new name must be free."""
+        raise self._refusal(name)
+
+    async def symlink(self, name: str, target: str) -> Node:  # noqa: ARG002
+        """Make a link."""
+        raise self._refusal(name)
+
+    def _refusal(self, name: str) -> errors.ReadOnly:
+        return errors.ReadOnly(
+            f"{name!r} cannot be changed here: {self.identity or 'the top of the drive'} is read-only."
+        )
+
 
 class File(Node):
     """A node with bytes in it."""
 
     __slots__ = ()
 
-    async def open(self) -> Reader:
-        """Open the file; from here on :meth:`attributes` is exact."""
+    async def open(self, process: int) -> Reader:
+        """Open the file for a program (its process id)."""
         raise NotImplementedError
+
+    async def open_for_writing(self, process: int, *, truncate: bool) -> Writer:  # noqa: ARG002 - for those that can
+        """Open the file to change it, emptied first if so asked."""
+        raise errors.ReadOnly(f"{self.identity} cannot be changed: it is read-only.")
 
 
 class Link(Node):
@@ -137,9 +189,9 @@ class FixedEntries:
         """See Entries."""
         return True
 
-    async def at(self, position: int) -> tuple[str, Node] | None:
+    async def at(self, position: int) -> tuple[str, Node, int] | None:
         """See Entries."""
-        return self._entries[position] if position < len(self._entries) else None
+        return (*self._entries[position], position + 1) if position < len(self._entries) else None
 
 
 class BytesReader:
@@ -147,7 +199,12 @@ class BytesReader:
 
     def __init__(self, content: bytes, content_version: str) -> None:
         self.content = content
-        self.content_version = content_version
+        self._content_version = content_version
+
+    @property
+    def content_version(self) -> str:
+        """See Reader."""
+        return self._content_version
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from alyxfs.tree.node import Attributes, BytesReader, File, Kind
+from alyxfs.tree.node import Attributes, BytesReader, File, Kind, Reader
 
 if TYPE_CHECKING:
     from alyxfs.alyx.library import Library, Record
@@ -36,6 +36,11 @@ class RecordFile(File):
         self._listed_size = listed_size
         self._listed_modified = listed_modified
 
+    def copy_to(self, other: RecordFile) -> None:
+        """Make another node of the same record."""
+        for name in RecordFile.__slots__:
+            setattr(other, name, getattr(self, name))
+
     @property
     def identity(self) -> str:
         """The same through every directory that lists the record: queries show one inode."""
@@ -55,7 +60,7 @@ class RecordFile(File):
         """The record, from memory, the store or the server."""
         return await self._library.record(self._endpoint.name, self.key, identity=self._identity)
 
-    async def open(self) -> BytesReader:
+    async def open(self, process: int) -> Reader:  # noqa: ARG002 - the same for all
         """Fetch the detail unless it is known."""
         record = await self.record()
         return BytesReader(record.content, hashlib.blake2b(record.content, digest_size=16).hexdigest())
