@@ -15,6 +15,7 @@ from alyxfs.files import answers, blockfile, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.eviction import evict
+from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
 from alyxfs.files.readahead import ReadAhead
 from alyxfs.files.sizes import KnownSizes
@@ -74,12 +75,13 @@ class CachedHandle:
         """Bytes; see OpenFile."""
         return self._file.size or 0
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
         """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
         try:
             if self._generation != self._file.generation:
                 raise answers.changed(self._file.source.url or self._file.source.name)
-            self._look_ahead(offset, size)
+            if ahead:
+                self._look_ahead(offset, size)
             return await self._file.read(offset, size)
         except errors.FileChanged:
             self._generation = self._file.generation
@@ -149,6 +151,7 @@ class FileCache:
         self._verifying = trio.CapacityLimiter(1)
         self._being_verified: set[int] = set()
         self._sizes = KnownSizes(directory / "sizes")
+        self._inflater = Inflater(self)
 
     async def open(self, source: Source) -> OpenFile:
         """Open a data file. No request where the database knows the size.
@@ -170,6 +173,20 @@ class FileCache:
             self.closed(file)
             raise
         return CachedHandle(self, file)
+
+    async def open_inflated(self, recording: Source, header: Source) -> OpenFile:
+        """Open a compressed recording (.cbin, with its .ch) as the .bin it was made of.
+
+        Raises what :meth:`open` and a read raise; ServerFault where the header is none.
+        """
+        parsed = await self._inflater.header(header)
+        if self.known_inflated_size(recording, header) is None:
+            self._sizes.learn(*_inflated_key(recording, header), parsed.size)
+        return InflatedFile(self._inflater, self.nursery, recording, await self.open(recording), parsed)
+
+    def known_inflated_size(self, recording: Source, header: Source) -> int | None:
+        """Bytes of the inflated recording, once it has been opened."""
+        return self._sizes.get(*_inflated_key(recording, header), None)
 
     def known_size(self, source: Source) -> int | None:
         """Bytes: the true size once the file server told it, until then what the database says."""
@@ -395,6 +412,10 @@ class FileCache:
         await self.record()
         for file in self._files.values():
             file.close()
+
+
+def _inflated_key(recording: Source, header: Source) -> tuple[str, str]:
+    return f"{recording.identity}.bin", f"{recording.version} {header.version}"
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ class LocalFile:
         self.size = size
         self._name = name
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:  # noqa: ARG002 - the kernel's work
         """See OpenFile; does not yield to other tasks."""
         size = max(0, min(size, self.size - offset))
         try:

@@ -39,8 +39,8 @@ class OpenFile(Protocol):
     def size(self) -> int:
         """Bytes; may change once, at the first answer of a file server that knows better than the database."""
 
-    async def read(self, offset: int, size: int) -> bytes:
-        """``size`` bytes at ``offset``, fewer only at the end of the file.
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """``size`` bytes at ``offset``, fewer only at the end of the file; ``ahead``: also fetch what may come next.
 
         Raises NotDownloadable, AccessDenied, FileChanged, ServerFault, Throttled, Unreachable or DeadlineExceeded.
         """

@@ -1,0 +1,251 @@
+"""Compressed recordings read as if they were not: the ``x.bin`` beside an ``x.cbin`` and its ``x.ch``.
+
+The format is mtscomp's, version 1.0 (github.com/int-brain-lab/mtscomp): the .ch file is JSON; the .cbin is a row of
+chunks, each of them ``zlib`` of the differences along time (and, as an option, along channels) of its samples,
+channel after channel ("F" order) or sample after sample ("C"). ``chunk_bounds`` count samples, ``chunk_offsets`` bytes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from alyxfs import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from alyxfs.files.cache import FileCache
+    from alyxfs.files.source import OpenFile, Source
+
+MEMORY = 128 * 1024 * 1024
+"""Bytes of inflated chunks that are kept; a chunk of a second of 384 channels has 23 MB."""
+LARGEST_HEADER = 64 * 1024 * 1024
+"""Bytes of a .ch file; an hour in chunks of a second has about 0.1 MB."""
+INFLATED_AT_ONCE = 2
+"""Chunks: each is some tenths of a second of CPU, without Python's lock."""
+ESTABLISHED = 3
+"""Chunks read one after the other, after which the next one is inflated ahead."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a .ch file says."""
+
+    bounds: tuple[int, ...]
+    """Of the chunks, in samples; one more than there are chunks."""
+    offsets: tuple[int, ...]
+    """Of the chunks in the .cbin, in bytes; one more than there are chunks."""
+    channels: int
+    data_type: np.dtype[Any]
+    by_channel: bool
+    time_differences: bool
+    channel_differences: bool
+
+    @property
+    def row(self) -> int:
+        """Bytes of a sample of all channels."""
+        return self.channels * self.data_type.itemsize
+
+    @property
+    def size(self) -> int:
+        """Bytes of the inflated file."""
+        return self.bounds[-1] * self.row
+
+    def chunk_at(self, offset: int) -> int:
+        """The chunk that holds this byte of the inflated file."""
+        return bisect.bisect_right(self.bounds, offset // self.row) - 1
+
+
+def parse_header(text: bytes, name: str) -> Header:
+    """Read a .ch file; raises ServerFault with a sentence where it is none that can be used."""
+    np = _numpy()
+    try:
+        fields = json.loads(text)
+        if fields["algorithm"] != "zlib" or str(fields["version"]) != "1.0":
+            raise errors.ServerFault(f"{name} describes a compression that is not known here.")
+        header = Header(
+            bounds=tuple(fields["chunk_bounds"]),
+            offsets=tuple(fields["chunk_offsets"]),
+            channels=fields["n_channels"],
+            data_type=np.dtype(fields["dtype"]),
+            by_channel={"F": True, "C": False}[fields["chunk_order"]],
+            time_differences=bool(fields["do_time_diff"]),
+            channel_differences=bool(fields["do_spatial_diff"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.ServerFault(f"{name} is no header of a compressed recording: {error}.") from error
+    numbers = (*header.bounds, *header.offsets, header.channels)
+    if (
+        not all(type(number) is int for number in numbers)
+        or header.channels < 1
+        or header.data_type.kind not in "iuf"
+        or len(header.bounds) != len(header.offsets)
+        or len(header.bounds) < 2  # noqa: PLR2004 - the two ends of a single chunk
+        or not all(_rises(edges) for edges in (header.bounds, header.offsets))
+    ):
+        raise errors.ServerFault(f"{name} is no header of a compressed recording: its numbers make no sense.")
+    return header
+
+
+def inflate(header: Header, chunk: int, compressed: bytes, name: str) -> memoryview:
+    """Give the bytes of a chunk, sample after sample; raises ServerFault where they are not what the header says."""
+    np = _numpy()
+    samples = header.bounds[chunk + 1] - header.bounds[chunk]
+    expected = samples * header.row
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(compressed, expected + 1)
+    except zlib.error as error:
+        raise errors.ServerFault(f"Chunk {chunk} of {name} is damaged: {error}.") from error
+    if len(raw) != expected:
+        raise errors.ServerFault(f"Chunk {chunk} of {name} has not the size that its header says.")
+    values = np.frombuffer(raw, header.data_type)
+    values = values.reshape((header.channels, samples)) if header.by_channel else values.reshape(samples, -1).T
+    if header.channel_differences:
+        values = np.cumsum(values, axis=0, dtype=header.data_type)
+    if header.time_differences:
+        values = np.cumsum(values, axis=1, dtype=header.data_type)
+    return memoryview(np.ascontiguousarray(values.T)).cast("B")
+
+
+class Inflater:
+    """The compressed recordings of one cache: their headers, and the chunks inflated last.
+
+    State: changes only between two awaits, in :meth:`chunk` and :meth:`header`.
+    """
+
+    def __init__(self, cache: FileCache) -> None:
+        self._cache = cache
+        self._headers: OrderedDict[tuple[str, str], Header] = OrderedDict()
+        self._chunks: OrderedDict[tuple[str, str, int], memoryview] = OrderedDict()
+        self._coming: dict[tuple[str, str, int], trio.Event] = {}
+        self._threads = trio.CapacityLimiter(INFLATED_AT_ONCE)
+
+    async def header(self, source: Source) -> Header:
+        """Read a .ch file, once."""
+        key = source.identity, source.version
+        if key not in self._headers:
+            file = await self._cache.open(source)
+            try:
+                if file.size > LARGEST_HEADER:
+                    raise errors.ServerFault(f"{source.name} is too large for a header of a compressed recording.")
+                text = await file.read(0, file.size)
+            finally:
+                await file.close()
+            self._headers[key] = await trio.to_thread.run_sync(parse_header, text, source.name)
+            while len(self._headers) > 16:  # noqa: PLR2004 - some 100 kB each
+                self._headers.popitem(last=False)
+        return self._headers[key]
+
+    def known_chunk(self, source: Source, index: int) -> memoryview | None:
+        """Give a chunk if it is inflated already."""
+        key = source.identity, source.version, index
+        found = self._chunks.get(key)
+        if found is not None:
+            self._chunks.move_to_end(key)
+        return found
+
+    async def chunk(self, source: Source, file: OpenFile, header: Header, index: int) -> memoryview:
+        """Fetch and inflate a chunk; whoever else asks for it meanwhile waits for this."""
+        key = source.identity, source.version, index
+        while True:
+            found = self.known_chunk(source, index)
+            if found is not None:
+                return found
+            coming = self._coming.get(key)
+            if coming is None:
+                break
+            await coming.wait()
+        self._coming[key] = trio.Event()
+        try:
+            begin, end = header.offsets[index : index + 2]
+            compressed = await file.read(begin, end - begin, ahead=False)
+            inflated = await trio.to_thread.run_sync(
+                inflate, header, index, compressed, source.name, limiter=self._threads
+            )
+            self._chunks[key] = inflated
+            while len(self._chunks) > 1 and sum(map(len, self._chunks.values())) > MEMORY:
+                self._chunks.popitem(last=False)
+            return inflated
+        finally:
+            self._coming.pop(key).set()
+
+
+class InflatedFile:
+    """One reader of an inflated recording."""
+
+    def __init__(
+        self, inflater: Inflater, nursery: trio.Nursery, source: Source, file: OpenFile, header: Header
+    ) -> None:
+        self._inflater = inflater
+        self._nursery = nursery
+        self._source = source
+        self._file = file
+        self._header = header
+        self._last = -1
+        self._run = 0
+        self._ahead: trio.CancelScope | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._header.size
+
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile. Where the chunk is inflated already, this does not yield to other tasks."""
+        end = min(offset + size, self.size)
+        parts = []
+        while offset < end:
+            index = self._header.chunk_at(offset)
+            begin = self._header.bounds[index] * self._header.row
+            chunk = self._inflater.known_chunk(self._source, index)
+            if chunk is None:
+                chunk = await self._inflater.chunk(self._source, self._file, self._header, index)
+            if ahead:
+                self._look_ahead(index)
+            part = bytes(chunk[offset - begin : end - begin])
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def close(self) -> None:
+        """See OpenFile."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+        await self._file.close()
+
+    def _look_ahead(self, index: int) -> None:
+        """Inflate the next chunk in the background for who reads one after the other."""
+        if index == self._last:
+            return
+        self._run = self._run + 1 if index == self._last + 1 else 1
+        self._last = index
+        if self._run >= ESTABLISHED and index + 2 < len(self._header.bounds):
+            self._nursery.start_soon(self._inflate_ahead, index + 1)
+
+    async def _inflate_ahead(self, index: int) -> None:
+        with trio.CancelScope() as self._ahead:
+            try:
+                await self._inflater.chunk(self._source, self._file, self._header, index)
+            except errors.AlyxfsError:
+                return  # who reads the chunk will hear why
+
+
+def _rises(edges: tuple[int, ...]) -> bool:
+    return edges[0] == 0 and all(before < after for before, after in pairwise(edges))
+
+
+def _numpy() -> Any:
+    try:
+        import numpy as np  # noqa: PLC0415 - 0.1 s and 20 MB that only who reads compressed recordings pays
+    except ImportError as error:
+        raise errors.ConfigurationError("Reading compressed recordings needs numpy: pip install numpy.") from error
+    return np
