@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from mounted import mounted
 
 from alyxfs.demo.server import running_demo
+from mounted import mounted
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from small_alyx import small_alyx
 
 from alyxfs import errors
 from alyxfs.alyx.api import Api, combined, quote_key, refuse, server_words
 from alyxfs.alyx.login import Account
 from alyxfs.net import Answer, open_network
+from small_alyx import small_alyx
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "alyx" / "recordings"
 

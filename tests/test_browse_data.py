@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+
 from asking import Asking
 from mounted import mounted
 

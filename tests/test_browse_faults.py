@@ -8,10 +8,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from asking import Asking
-from mounted import mounted, run_alyxfs, until
 
 from alyxfs.demo.server import running_demo
+from asking import Asking
+from mounted import mounted, run_alyxfs, until
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import json
 import os
 
 import pytest
-from asking import Asking
 
 from alyxfs import names
+from asking import Asking
 
 ODD = ["..", ".hidden01", "a b", "a#b", "50%", "Zo\u00eb", "Zoe\u0308", "L" * 64]
 

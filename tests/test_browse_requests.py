@@ -7,6 +7,7 @@ import os
 import subprocess
 
 import pytest
+
 from asking import Asking
 from mounted import mounted, until
 

@@ -10,9 +10,9 @@ import tarfile
 import zipfile
 
 import pytest
-from asking import Asking, shown
 
 from alyxfs import names
+from asking import Asking, shown
 
 ENDPOINT = "insertions"
 """Its rows are not its details, so sizes are estimates until a record is opened."""

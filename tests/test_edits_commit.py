@@ -4,13 +4,13 @@ import io
 
 import pytest
 import trio
-from asking import Asking
-from editing import draft, editing
 from PIL import Image
 
 from alyxfs import errors
 from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
+from asking import Asking
+from editing import draft, editing
 
 pytestmark = pytest.mark.trio
 

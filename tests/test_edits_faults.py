@@ -11,12 +11,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from asking import Asking
-from editing import draft, editing
 
 from alyxfs import errors
 from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
+from asking import Asking
+from editing import draft, editing
 
 STEPS = ("begun", "prepared", "read again", "marked sent", "answered", "recorded", "forgotten")
 

@@ -7,11 +7,11 @@ import random
 
 import pytest
 import trio
-from fault_server import FaultServer, File
-from reading import opened, source
 
 from alyxfs import errors
 from alyxfs.files import inflate
+from fault_server import FaultServer, File
+from reading import opened, source
 
 np = pytest.importorskip("numpy")
 mtscomp = pytest.importorskip("mtscomp")

@@ -6,11 +6,11 @@ import random
 
 import pytest
 import trio
-from fault_server import FAULTS, FaultServer, File
-from reading import opened, read_whole, source, until
 
 from alyxfs import errors
 from alyxfs.files.blocks import BLOCK
+from fault_server import FAULTS, FaultServer, File
+from reading import opened, read_whole, source, until
 
 CONTENT = random.Random(1).randbytes(1_000_003)
 

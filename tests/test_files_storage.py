@@ -17,12 +17,12 @@ import time
 
 import pytest
 import trio
-from fault_server import FaultServer, File
-from reading import opened, read_whole, source, until
 
 from alyxfs.files import Source, blockfile, cache, eviction
 from alyxfs.files.blockfile import Fingerprint, Verdict
 from alyxfs.files.blocks import BLOCK
+from fault_server import FaultServer, File
+from reading import opened, read_whole, source, until
 
 CONTENT = random.Random(1).randbytes(3_000_003)
 KILLS = int(os.environ.get("ALYXFS_KILLS", "12"))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from fault_server import FAULTS, FaultServer, File
-from reading import opened, source, until
 
 from alyxfs import errors
 from alyxfs.net import memory
+from fault_server import FAULTS, FaultServer, File
+from reading import opened, source, until
 
 SECONDS = float(os.environ.get("ALYXFS_STORM", "6"))
 READERS = 32

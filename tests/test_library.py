@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
-from small_alyx import identifiers, small_alyx
 
 from alyxfs import documents, errors
 from alyxfs.alyx.api import Api
@@ -16,6 +15,7 @@ from alyxfs.alyx.library import open_library
 from alyxfs.alyx.login import Account
 from alyxfs.net import open_network
 from alyxfs.store import open_store
+from small_alyx import identifiers, small_alyx
 
 pytestmark = pytest.mark.trio
 

@@ -7,12 +7,12 @@ import stat
 
 import pytest
 import trio
-from small_alyx import identifiers, small_alyx
 
 from alyxfs import errors
 from alyxfs.alyx.api import Api
 from alyxfs.alyx.login import Account, find_account, forget_token, log_in, plain_http_warning, save_token, saved_token
 from alyxfs.net import open_network
+from small_alyx import identifiers, small_alyx
 
 URL = "https://alyx.example.org"
 

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 import trio
-from fault_server import FaultServer, File
-from reading import until
 
 from alyxfs import errors
 from alyxfs.net import Politeness, open_network, origin_of, retry_after, shown, sockets
+from fault_server import FaultServer, File
+from reading import until
 
 pytestmark = pytest.mark.trio
 

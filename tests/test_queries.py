@@ -9,9 +9,9 @@ import urllib.parse
 from contextlib import contextmanager
 
 import pytest
-from asking import Asking
 
 from alyxfs import names
+from asking import Asking
 
 
 @contextmanager

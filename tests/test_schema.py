@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from small_alyx import CORE_API, SCHEMA
 
 from alyxfs import errors
 from alyxfs.alyx.schema import read_schema
+from small_alyx import CORE_API, SCHEMA
 
 RECORDED = Path(__file__).parents[2] / "shared" / "alyx" / "openapi.json"
 

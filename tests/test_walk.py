@@ -8,11 +8,11 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_alyx import identifiers
 
 from alyxfs import errors
 from alyxfs.alyx.api import Page
 from alyxfs.alyx.walk import Walk
+from small_alyx import identifiers
 
 
 class List:

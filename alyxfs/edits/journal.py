@@ -242,7 +242,7 @@ class Journal:
 
 
 def this_process() -> str:
-    """This process, told apart from a later one of the same id."""
+    """The process that runs, told apart from a later one of the same id."""
     return f"{os.getpid()} {_started(os.getpid())}"
 
 
