@@ -141,6 +141,13 @@ def test_two_faults_of_a_memory_map_next_to_each_other_are_no_sequential_reader(
     assert not any(asked([(640 * 1024, 704 * 1024), (704 * 1024, 768 * 1024)]))
 
 
+def test_the_index_of_a_format_that_has_it_at_the_end_comes_with_the_beginning():
+    assert readahead.index_at_end("a.pqt", 0, 10 * MIB).end == 10 * MIB
+    assert readahead.index_at_end("a.pqt", 5 * MIB, 10 * MIB) is None
+    assert readahead.index_at_end("a.pqt", 0, 100_000) is None
+    assert readahead.index_at_end("a.npy", 0, 10 * MIB) is None
+
+
 @given(st.integers(200_000, 3_000_000), st.integers(1, 8192))
 def test_rows_at_a_fixed_distance_are_asked_for_and_nothing_else(stride, length):
     reads = [(row * stride, row * stride + length) for row in range(200)]

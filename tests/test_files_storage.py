@@ -34,6 +34,12 @@ def server():
         yield server
 
 
+@pytest.fixture(autouse=True)
+def recorded_soon(monkeypatch):
+    """Put on disk what was written within some hundredths of a second, not within five."""
+    monkeypatch.setattr(cache, "RECORD_PAUSE", 0.05)
+
+
 def cache_files(directory):
     return [path for path in (directory / "blocks-1").rglob("*") if path.is_file()]
 

@@ -17,9 +17,10 @@ from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.eviction import evict
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
-from alyxfs.files.readahead import ReadAhead
+from alyxfs.files.readahead import ReadAhead, index_at_end
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.files.verify import verify
+from alyxfs.net import give_back
 from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ TIDY_PAUSE = 60.0
 """Seconds between two looks at how full the disk is, if nothing is written."""
 RECORDED_AT_ONCE = 8
 """Files that are put on disk at the same time: one commit of the file system's journal serves them all."""
-RECORD_PAUSE = 1.0
-"""Seconds between two rounds that put blocks on disk and mark them: what a power cut may cost."""
+RECORD_PAUSE = 5.0
+"""Seconds between two rounds that put blocks on disk and mark them: what a power cut or kill may cost."""
 DISK_PAUSE = 30.0
 """Seconds without caching after the disk refused a write."""
 
@@ -95,6 +96,9 @@ class CachedHandle:
         if not self._began:
             self._began = True
             self._cache.read_begins(self._file.source)
+            tail = index_at_end(self._file.source.name, offset, self.size)
+            if tail is not None and self._cache.may_fetch_ahead(tail.length):
+                self._file.want([tail], background=True)
         extents = self._pattern.observe(offset, end, self.size)
         if self._ahead and not self._pattern.is_running:
             self._stop_ahead()
@@ -362,9 +366,15 @@ class FileCache:
 
     async def record_for_ever(self) -> None:
         """Put blocks on disk and mark them, off every reader's way."""
+        was_busy, written = False, 0
         while True:
             await trio.sleep(RECORD_PAUSE)
             await self.record()
+            is_busy = any(not item.done for file in self._files.values() for item in file.fetches)
+            if was_busy and not is_busy:
+                await trio.to_thread.run_sync(give_back)
+            was_busy = is_busy or self._written != written
+            written = self._written
 
     async def record(self) -> None:
         """Put on disk and mark what has been written."""

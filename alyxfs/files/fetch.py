@@ -186,6 +186,8 @@ async def run(network: Network, url: str, fetch: Fetch, owner: Demands) -> None:
             tries, progress = 0, trio.current_time()
         tries += 1
         if tries >= TRIES or trio.current_time() + pause > progress + patience:
+            if isinstance(last, errors.Unreachable):
+                network.gave_up(url, progress)
             raise last
         log.info("%s: asking again from byte %d on in %.1f s after: %s", url, fetch.arrived, pause, last)
         await trio.sleep(pause)

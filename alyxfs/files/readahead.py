@@ -23,6 +23,10 @@ MAXIMUM_WINDOW = 32 * MIB
 SHORTEST_PIECE = 256 * KIB
 LONGEST_PIECE = 8 * MIB
 """Bytes of one request: several of them are in flight, and each is long enough to make its round trip cheap."""
+INDEX_AT_END = (".pqt", ".parquet", ".mp4")
+"""Formats whose readers look at the beginning and then at the end."""
+INDEX = 2 * BLOCK
+"""Bytes: what Arrow reads first of a Parquet file."""
 FIRST_STRIDES = 8
 """Places fetched ahead once a distance has come twice; twice as many each further time."""
 MOST_STRIDES = 64
@@ -126,6 +130,13 @@ class ReadAhead:
         self._strides_wanted = min(2 * self._strides_wanted, MOST_STRIDES)
         places = (self._start + self._stride * step for step in batch)
         return [touched(place, place + length, size) for place in places if 0 <= place < size]
+
+
+def index_at_end(name: str, start: int, size: int) -> Extent | None:
+    """Give the end of a file whose format has its index there, for who begins at the beginning."""
+    if start >= BLOCK or not name.lower().endswith(INDEX_AT_END) or size <= 2 * INDEX:
+        return None
+    return touched(size - INDEX, size, size)
 
 
 def _power_of_two(number: int) -> int:

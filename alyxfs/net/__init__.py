@@ -2,6 +2,7 @@
 
 from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.client import Answer, Network, StreamedAnswer, open_network, retry_after
+from alyxfs.net.memory import give_back
 from alyxfs.net.origin import Origin, Politeness
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Origin",
     "Politeness",
     "StreamedAnswer",
+    "give_back",
     "open_network",
     "origin_of",
     "retry_after",
