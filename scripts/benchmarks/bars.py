@@ -1,0 +1,138 @@
+"""What the drive is held to. Bars against peers are ratios within one run: the median of the runs' ratios counts."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.datafiles import GIB, KIB, MIB
+from benchmarks.peers import CURL, DRIVE, FSSPEC, HTTPDIRFS, LOCAL, RAISED, RCLONE_FULL, RCLONE_OFF
+from benchmarks.server import GBIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.workloads import Sample
+
+Runs = "Mapping[str, Mapping[int, Sample]]"
+"""The samples of one measure by peer and number of the run."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, in words, and its unit."""
+
+    title: str
+    unit: str
+    more_is_better: bool = False
+
+
+MEASURES = {
+    "sequential-cold": Measure("a large file in order, cold", "MB/s", more_is_better=True),
+    "sequential-warm": Measure("again, warm", "MB/s", more_is_better=True),
+    "sequential-disk": Measure("again, page cache dropped", "MB/s", more_is_better=True),
+    "sequential-tls": Measure("a 1 GiB file in order, TLS", "MB/s", more_is_better=True),
+    "sequential-link": Measure("a 1 GiB file in order, far, 1 Gbit/s", "MB/s", more_is_better=True),
+    "many-readers": Measure("64 readers at once", "MB/s", more_is_better=True),
+    "random-reads-near": Measure("random reads of 4 KiB, each", "ms"),
+    "random-reads-far": Measure("random reads of 4 KiB, far, each", "ms"),
+    "first-bytes": Measure("first 4 KiB of a file, far", "ms"),
+    "first-bytes-middle": Measure("4 KiB in the middle, far", "ms"),
+    "mapped-rows": Measure("100 rows of a 1 GiB .npy by mmap, far", "ms"),
+    "small-files": Measure("files of 64 KiB one after another, far, each", "ms"),
+    "listing": Measure("ls -l of their directory, far", "s"),
+    "recording": Measure("1 s of a recording's .bin, far", "ms"),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A bar, what was found, and whether it is met."""
+
+    bar: str
+    found: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A limit for a figure of the drive; ``figure`` gives None where it was not measured."""
+
+    text: str
+    figure: Callable[[Runs, float], float | None]
+    limit: float
+    at_least: bool = False
+    form: str = "{:.2f}"
+
+    def judge(self, runs: Runs, round_trip: float) -> Verdict | None:
+        """The verdict on one measure's samples."""
+        found = self.figure(runs, round_trip)
+        if found is None:
+            return None
+        met = found >= self.limit if self.at_least else found <= self.limit
+        return Verdict(self.text, self.form.format(found), met)
+
+
+def _times(least: float, peer: str, ours: str = DRIVE) -> Bar:
+    """At least so many times as fast as a peer."""
+
+    def figure(runs: Runs, _round_trip: float) -> float | None:
+        mine, others = runs.get(ours, {}), runs.get(peer, {})
+        ratios = [mine[run].value / others[run].value for run in mine.keys() & others.keys()]
+        return statistics.median(ratios) if ratios else None
+
+    who = "raised: " if ours == RAISED else ""
+    return Bar(f"{who}>= {least:g} x {peer}", figure, least, at_least=True, form="{:.2f} x")
+
+
+def _limit(text: str, limit: float, figure: Callable[[Sample, float], float], *, at_least: bool = False) -> Bar:
+    """A limit for a figure of the drive's samples."""
+
+    def median(runs: Runs, round_trip: float) -> float | None:
+        figures = [figure(sample, round_trip) for sample in runs.get(DRIVE, {}).values()]
+        return statistics.median(figures) if figures else None
+
+    return Bar(text, median, limit, at_least=at_least)
+
+
+def _round_trips(most: float, each: str = "") -> Bar:
+    """A limit for the value, which is in milliseconds, in round trips."""
+    return _limit(f"<= {most:g} round trips{each}", most, lambda sample, trip: sample.value / 1e3 / trip)
+
+
+def _fetched(most: int, reads: int = 1, each: str = "") -> Bar:
+    return _limit(f"<= {most // KIB} KiB fetched{each}", most / KIB, lambda sample, _: sample.fetched / reads / KIB)
+
+
+def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
+    """The bars by measure."""
+    return {
+        "sequential-cold": (
+            _times(1.4, RCLONE_FULL),
+            _times(1, RCLONE_OFF),
+            _times(1, FSSPEC),
+            _times(0.5, CURL),
+            _limit("<= 1.8 s of CPU a GiB", 1.8, lambda sample, _: sample.cpu / sample.size * GIB),
+            _times(2, RCLONE_FULL, RAISED),
+            _times(0.75, CURL, RAISED),
+        ),
+        "sequential-warm": (_times(0.9, LOCAL),),
+        "sequential-disk": (_times(0.6, LOCAL), _times(0.8, HTTPDIRFS), _times(1, HTTPDIRFS, RAISED)),
+        "sequential-tls": (_times(0.4, CURL),),
+        "sequential-link": (
+            _limit(">= 0.9 of the link", 0.9, lambda sample, _: sample.value * 8 / 1e3 / GBIT, at_least=True),
+        ),
+        "many-readers": (_times(1, RCLONE_FULL), _times(1, RCLONE_OFF)),
+        "random-reads-near": (_fetched(64 * KIB, random_reads, " each"),),
+        "random-reads-far": (_round_trips(1.3, " each"), _fetched(64 * KIB, random_reads, " each")),
+        "first-bytes": (_round_trips(1.3), _fetched(64 * KIB)),
+        "first-bytes-middle": (_round_trips(1.3), _fetched(64 * KIB)),
+        "mapped-rows": (_round_trips(4), _fetched(MIB // 2)),
+        "small-files": (_limit("<= 15 ms each", 15, lambda sample, _: sample.value),),
+        "listing": (_limit("no request to the file server", 0, lambda sample, _: sample.requests),),
+        "recording": (
+            _limit("<= 6 round trips, one after another", 6, lambda sample, _: sample.waits),
+            _limit("<= 1.2 x its chunks fetched", 1.2, lambda sample, _: sample.fetched / sample.useful),
+        ),
+    }
