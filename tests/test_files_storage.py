@@ -25,7 +25,7 @@ from fault_server import FaultServer, File
 from reading import opened, read_whole, source, until
 
 CONTENT = random.Random(1).randbytes(3_000_003)
-KILLS = int(os.environ.get("ALYXFS_KILLS", "12"))
+KILLS = int(os.environ.get("ALYXFS_KILLS", "8"))
 
 
 @pytest.fixture

@@ -61,9 +61,10 @@ DISK_PAUSE = 30.0
 class CachedHandle:
     """One reader of a cached file."""
 
-    def __init__(self, cache: FileCache, file: CachedFile) -> None:
+    def __init__(self, cache: FileCache, file: CachedFile, source: Source) -> None:
         self._cache = cache
         self._file = file
+        self._source = source
         self._generation = file.generation
         self._closed = False
         self._began = False
@@ -95,8 +96,8 @@ class CachedHandle:
             return
         if not self._began:
             self._began = True
-            self._cache.read_begins(self._file.source)
-            tail = index_at_end(self._file.source.name, offset, self.size)
+            self._cache.read_begins(self._source)
+            tail = index_at_end(self._source.name, offset, self.size)
             if tail is not None and self._cache.may_fetch_ahead(tail.length):
                 self._file.want([tail], background=True)
         extents = self._pattern.observe(offset, end, self.size)
@@ -176,7 +177,7 @@ class FileCache:
         except BaseException:
             self.closed(file)
             raise
-        return CachedHandle(self, file)
+        return CachedHandle(self, file, source)
 
     async def open_inflated(self, recording: Source, header: Source) -> OpenFile:
         """Open a compressed recording (.cbin, with its .ch) as the .bin it was made of.

@@ -190,11 +190,12 @@ class CachedFile:
         """Ask the server for the beginning of the file, and with it for its size."""
         with trio.move_on_after(self._household.network.deadline):
             while self.size is None:
-                first = self.fetches or self.want([Extent(0, BLOCK)], background=False)
+                first = [*self.fetches, *self.want([Extent(0, BLOCK)], background=False)][:1]
                 with self._reading(first):
                     while self.size is None and not first[0].done:
                         await first[0].news()
                     _raise_failure(first[0])
+                await trio.lowlevel.checkpoint()
             return
         raise errors.DeadlineExceeded(f"The size of {self.source.name} could not be learned in time.")
 
@@ -213,6 +214,8 @@ class CachedFile:
                     part = part[: end - position]
                 parts.append(part)
                 position += len(part)
+                if not part:
+                    await trio.lowlevel.checkpoint()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _next_part(self, position: int, end: int) -> bytes:
@@ -228,7 +231,7 @@ class CachedFile:
         with self._reading([item]):
             while item.arrived <= position and not item.done:
                 await item.news()
-        if position < item.saved_to and self.blocks is not None:
+        if position < item.saved_to and item.saved_in is self.blocks:
             return self._from_disk(position, min(end, item.saved_to))
         if item.held_from <= position < item.arrived:
             return item.take(position, end)
@@ -278,10 +281,11 @@ class CachedFile:
         else:
             holes = missing(self.written, extent)
             for hole in holes:
-                first, last = hole.start // BLOCK, block_count(hole.end)
-                self.written[first:last] = self.blocks.recorded(first, last).ljust(last - first, b"\0")
+                self._take_up(hole.start // BLOCK, block_count(hole.end))
             holes = missing(self.written, extent) if holes else holes
-        return without(holes, [Extent(max(item.start, item.held_from), item.end) for item in self.fetches])
+        # The last block that a fetch has begun to write is not marked yet, and yet there.
+        begun = [Extent(item.start, item.saved_to) for item in self.fetches if item.saved_to > item.start]
+        return without(holes, [*begun, *(item.reach for item in self.fetches)])
 
     # Fetching
 
@@ -291,6 +295,8 @@ class CachedFile:
 
     async def accept(self, item: fetch.Fetch, body: answers.Body) -> None:
         """Pin the content at the first answer; fetch the whole file where the server knows no ranges."""
+        if item.done:
+            raise _Superseded
         if body.fingerprint is not None:
             self._pin(body.fingerprint)
             await self._make_blocks()
@@ -335,7 +341,7 @@ class CachedFile:
         except _Superseded:
             return None
         except answers.SizeDiffers as differs:
-            if generation == self.generation:
+            if generation == self.generation and self.fingerprint is None:
                 self._resize(differs.size)
             return None
         except errors.FileChanged as error:
@@ -371,7 +377,7 @@ class CachedFile:
             await blocks.in_thread(blocks.write, parts, before)
             self._household.wrote(sum(map(len, parts)))
             if blocks is self.blocks:
-                item.saved(len(parts))
+                item.saved(len(parts), blocks)
                 self._mark(item, before)
         except blockfile.CutError:
             if blocks is self.blocks:
@@ -447,8 +453,16 @@ class CachedFile:
         self.blocks = found
         self.fingerprint = found.fingerprint
         self._resize(found.fingerprint.size)
-        count = len(self.written)
-        self.written[:] = found.recorded(0, count).ljust(count, b"\0")
+        self._take_up(0, len(self.written))
+
+    def _take_up(self, first: int, last: int) -> None:
+        """Learn from the map on disk which of these blocks, absent so far, another process or mount has fetched."""
+        try:
+            marks = self.blocks.recorded(first, last) if self.blocks is not None else b""
+        except OSError as error:
+            log.info("reading the map of %s: %s", self.source.name, error)
+            marks = b""
+        self.written[first:last] = marks.ljust(last - first, b"\0")
 
     def _resize(self, size: int) -> None:
         if size == self.size:
@@ -501,7 +515,7 @@ class CachedFile:
 
 
 class _Superseded(Exception):
-    """Another fetch brings the whole file already."""
+    """Another fetch brings the whole file already, or the file was begun anew."""
 
 
 def _raise_failure(item: fetch.Fetch) -> Any:

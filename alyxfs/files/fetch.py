@@ -15,11 +15,11 @@ import trio
 
 from alyxfs import errors
 from alyxfs.files import answers
-from alyxfs.files.blockfile import Fingerprint
+from alyxfs.files.blockfile import BlockFile, Fingerprint
+from alyxfs.files.blocks import Extent
 from alyxfs.net import retry_after
 
 if TYPE_CHECKING:
-    from alyxfs.files.blocks import Extent
     from alyxfs.net import Network, StreamedAnswer
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,8 @@ class Fetch:
         self.start, self.end = extent
         self.arrived = self.start
         self.saved_to = self.start
+        self.saved_in: BlockFile | None = None
+        """The block file that holds the bytes up to ``saved_to``."""
         self.held_from = self.start
         self.readers = 0
         """Readers that wait for bytes of this fetch."""
@@ -76,11 +78,14 @@ class Fetch:
         """Bytes in memory."""
         return self.arrived - self.held_from
 
+    @property
+    def reach(self) -> Extent:
+        """The bytes that are in memory or will come there."""
+        return Extent(self.held_from, self.arrived if self.done else self.end)
+
     def covers(self, position: int) -> bool:
-        """Whether the byte is in memory or will come (or is in the block file through this fetch)."""
-        if self.error is not None or not self.start <= position < self.end:
-            return False
-        return position >= self.held_from or position < self.saved_to
+        """Whether the byte is in memory, will come there, or is in the block file through this fetch."""
+        return self.start <= position < self.saved_to or self.reach.start <= position < self.reach.end
 
     def restart(self, end: int) -> None:
         """Begin at the beginning of the file, before the first byte came: the server sends it whole."""
@@ -111,10 +116,11 @@ class Fetch:
         """The parts that are not in the block file yet; the first begins at ``saved_to``."""
         return list(self._parts)
 
-    def saved(self, count: int) -> None:
+    def saved(self, count: int, blocks: BlockFile) -> None:
         """The first ``count`` parts are in the block file: memory lets them go."""
         self._drop(count)
         self.saved_to = self.held_from
+        self.saved_in = blocks
 
     def forget(self, bytes_kept: int) -> None:
         """Let the oldest parts go that were never saved, all but the last ``bytes_kept`` bytes."""
