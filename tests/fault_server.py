@@ -179,7 +179,7 @@ class FaultServer:
 
     # Answers
 
-    def _answer(self, connection: socket.socket, request: Request, fault: str) -> bool:  # noqa: PLR0911 - one a kind
+    def _answer(self, connection: socket.socket, request: Request, fault: str) -> bool:  # noqa: C901, PLR0911 - one branch a fault
         while self.frozen.is_set() and not self._closing.is_set():
             time.sleep(0.01)
         if self.delay:

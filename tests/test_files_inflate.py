@@ -95,7 +95,7 @@ async def test_any_read_equals_the_raw_recording(server, made, tmp_path):
 
 @pytest.mark.trio
 async def test_a_read_fetches_the_chunks_it_touches_and_no_more(server, made, tmp_path):
-    server.delay = 0.05
+    server.delay = 0.2
     header = inflate.parse_header(made[2], "x.ch")
     second = RATE * CHANNELS * 2
     async with opened(tmp_path) as cache:

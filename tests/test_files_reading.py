@@ -137,7 +137,7 @@ async def test_a_refusal_has_its_own_error_and_a_sentence(server, tmp_path, stat
     server.status = status
     async with opened(tmp_path, deadline=2) as cache:
         file = await cache.open(source(server))
-        with trio.fail_after(2.5), pytest.raises(error, match=r"a\.npy.*\.$"):
+        with trio.fail_after(4), pytest.raises(error, match=r"a\.npy.*\.$"):
             await file.read(0, 10)
         server.status = None
         assert await file.read(0, 10) == CONTENT[:10]
@@ -163,7 +163,7 @@ async def test_a_file_without_address_or_server_says_so(server, tmp_path):
             await cache.open(source(server, url=None))
         server.stop()
         file = await cache.open(source(server))
-        with trio.fail_after(4), pytest.raises(errors.Unreachable):
+        with trio.fail_after(6), pytest.raises(errors.Unreachable):
             await file.read(0, 10)
         server.start_again()
         with trio.fail_after(10):
@@ -180,7 +180,7 @@ async def test_a_read_ends_within_the_deadline_whatever_the_server_does(server, 
     server.frozen.set()
     async with opened(tmp_path, deadline=1) as cache:
         file = await cache.open(source(server))
-        with trio.fail_after(1.5), pytest.raises((errors.DeadlineExceeded, errors.Unreachable)):
+        with trio.fail_after(2.5), pytest.raises((errors.DeadlineExceeded, errors.Unreachable)):
             await file.read(0, 10)
         await file.close()
 
@@ -311,13 +311,11 @@ async def test_rows_at_a_fixed_distance_come_ahead_and_nothing_between_them(serv
     server.delay = 0.02
     async with opened(tmp_path) as cache:
         file = await cache.open(source(server, "big.bin"))
-        started = trio.current_time()
         for offset in range(0, len(content), 400_000):
             assert await file.read(offset, 4096) == content[offset : offset + 4096]
-        elapsed = trio.current_time() - started
         await file.close()
     assert server.sent <= 100 * 2 * BLOCK
-    assert elapsed < 100 * server.delay / 2
+    assert server.most_at_once >= 8
 
 
 async def test_backward_reads_are_read_ahead_too(server, tmp_path):

@@ -370,12 +370,10 @@ async def test_small_files_read_in_order_come_before_they_are_asked_for(server, 
     directory: list[Source] = []
     directory += [source(server, name, neighbours=lambda: directory) for name in contents]
     async with opened(tmp_path) as files:
-        started = trio.current_time()
         for one in directory:
             assert await read_whole(files, one) == contents[one.name]
-        elapsed = trio.current_time() - started
-    assert elapsed / len(contents) < 0.3 * server.delay
     assert len(server.requests) == len(contents)
+    assert server.most_at_once >= 8
 
 
 @pytest.mark.trio

@@ -144,10 +144,10 @@ async def test_requests_are_spread_over_the_minute(server):
 async def test_the_deadline_holds_and_then_everything_fails_at_once_until_the_server_is_back(server):
     server.frozen.set()
     async with open_network(deadline=1.5) as network:
-        with trio.fail_after(1.7), pytest.raises(errors.DeadlineExceeded):
+        with trio.fail_after(2.5), pytest.raises(errors.DeadlineExceeded):
             await get(network, server)
         assert network.down_origins() == [origin_of(server.url("a"))]
-        with trio.fail_after(0.1), pytest.raises(errors.Unreachable, match=r"asked again in the background"):
+        with trio.fail_after(0.5), pytest.raises(errors.Unreachable, match=r"asked again in the background"):
             await get(network, server)
         server.frozen.clear()
         await until(lambda: not network.is_down(server.url("a")))
@@ -165,7 +165,7 @@ async def test_an_opening_breaker_ends_what_waits(server):
             except errors.AlyxfsError as error:
                 failed.append(error)
 
-        with trio.fail_after(3):
+        with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 for deadline in [1.2] + [20] * 30:
                     nursery.start_soon(one, deadline)
@@ -190,7 +190,7 @@ async def test_one_slow_answer_among_good_ones_opens_no_breaker(server):
 async def test_a_refused_connection_is_unreachable_soon_and_then_at_once(server):
     server.stop()
     async with open_network() as network:
-        with trio.fail_after(3), pytest.raises(errors.Unreachable, match=r"cannot be reached: .*refused"):
+        with trio.fail_after(6), pytest.raises(errors.Unreachable, match=r"cannot be reached: .*refused"):
             await get(network, server)
         server.start_again()
         with trio.fail_after(10):
@@ -252,7 +252,7 @@ async def test_a_quoted_path_is_sent_as_it_is(server, path):
 async def test_a_streamed_body_that_stalls_breaks_off_in_time(server):
     server.script = ["stall"]
     async with open_network() as network:
-        with trio.fail_after(3), pytest.raises(errors.ServerFault, match="broke off"):
+        with trio.fail_after(5), pytest.raises(errors.ServerFault, match="broke off"):
             await drain(network, server, stall=0.5)
         assert (await get(network, server)).status == 200
 
@@ -260,7 +260,7 @@ async def test_a_streamed_body_that_stalls_breaks_off_in_time(server):
 async def test_a_streamed_body_ends_within_its_deadline(server):
     server.bytes_per_second = 200_000
     async with open_network() as network:
-        with trio.fail_after(2), pytest.raises(errors.DeadlineExceeded):
+        with trio.fail_after(4), pytest.raises(errors.DeadlineExceeded):
             await drain(network, server, deadline=1)
 
 
