@@ -162,6 +162,8 @@ class Kernel(pyfuse3.Operations):
         """Which version of its content the kernel's page cache may hold, by inode number."""
         self._errors: dict[int, str] = {}
         """The last error of a node, for its ``user.alyx.error``."""
+        self._appending: set[int] = set()
+        """Handles that write at the end of the file, wherever the kernel believes that to be."""
 
     def note(self, operation: str, subject: int, args: Sequence[object], error: errors.AlyxfsError) -> None:
         """Remember an error where people look for it. A name that is not there is no error worth a line."""
@@ -254,10 +256,12 @@ class Kernel(pyfuse3.Operations):
             reader = await node.open(process)
         else:
             reader = await node.open_for_writing(process, truncate=bool(flags & os.O_TRUNC))
-        handle = self._opened(inode, reader)
+        handle = self._opened(inode, reader, flags)
         same = self._versions.get(inode) == reader.content_version
         self._versions[inode] = reader.content_version
-        return pyfuse3.FileInfo(fh=handle, keep_cache=same)
+        if not same:  # nor is the size that the kernel may remember
+            self._forget_attributes(inode)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=same, direct_io=handle in self._appending)
 
     @_handled
     async def create(
@@ -271,10 +275,11 @@ class Kernel(pyfuse3.Operations):
         """Make a file and open it."""
         node, writer = await self._directory(parent_inode).create(_decoded(name), process_of(ctx.pid))
         number = self._inodes.number(node)
-        handle = self._opened(number, writer)
+        handle = self._opened(number, writer, flags)
         self._versions[number] = writer.content_version
         self._inodes.remember(number, node)
-        return pyfuse3.FileInfo(fh=handle), self._entry(number, node.attributes())
+        opened = pyfuse3.FileInfo(fh=handle, direct_io=handle in self._appending)
+        return opened, self._entry(number, node.attributes())
 
     @_handled
     async def setattr(
@@ -301,13 +306,15 @@ class Kernel(pyfuse3.Operations):
         writer = await node.open_for_writing(process, truncate=size == 0)
         try:
             await writer.truncate(size)
+            await writer.fsync()
         finally:
             await writer.close()
 
     @_handled
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """Bytes of a program."""
-        return await self._writer(fh).write(off, buf)
+        writer = self._writer(fh)
+        return await writer.write(writer.size if fh in self._appending else off, buf)
 
     @_handled
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
@@ -389,6 +396,7 @@ class Kernel(pyfuse3.Operations):
     async def release(self, fh: FileHandleT) -> None:
         """Close a file."""
         inode, reader = self._open_files.pop(fh)
+        self._appending.discard(fh)
         self._readers[inode].remove(reader)
         if not self._readers[inode]:
             del self._readers[inode]
@@ -442,9 +450,22 @@ class Kernel(pyfuse3.Operations):
     async def _named_attributes(self, number: int) -> list[tuple[str, str]]:
         return list((await self._inodes.node(number).extended_attributes()).items())
 
-    def _opened(self, number: int, reader: Reader) -> int:
-        """A handle for an open file."""
+    def _forget_attributes(self, number: int) -> None:
+        """Make the kernel ask again for size and times; pages are left alone, so that this waits for nobody."""
+        try:
+            pyfuse3.invalidate_inode(cast("Any", number), attr_only=True)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
+                raise
+
+    def _opened(self, number: int, reader: Reader, flags: int) -> int:
+        """A handle for an open file.
+
+        Appending is left to the handle: the kernel appends at the size it remembers, which may be an estimate.
+        """
         handle = self._new_handle()
+        if flags & os.O_APPEND and isinstance(reader, Writable):
+            self._appending.add(handle)
         self._open_files[handle] = (number, reader)
         self._readers.setdefault(number, []).append(reader)
         self._errors.pop(number, None)
@@ -471,8 +492,7 @@ class Kernel(pyfuse3.Operations):
         return handle
 
     def _entry(self, number: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
-        readers = self._readers.get(number)
-        size = readers[-1].size if readers else attributes.size
+        size = self._size(number, attributes)
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = cast("Any", number)
         entry.st_mode = _WRITABLE_MODES[attributes.kind] if attributes.writable else _MODES[attributes.kind]
@@ -487,6 +507,17 @@ class Kernel(pyfuse3.Operations):
         entry.attr_timeout = attributes.lifetime
         entry.entry_timeout = attributes.name_lifetime
         return entry
+
+    def _size(self, number: int, attributes: Attributes) -> int:
+        """That of a draft while it is written, the exact one of a record, else that of its last reader."""
+        readers = self._readers.get(number)
+        if not readers:
+            return attributes.size
+        writer = self._writer_of(number)
+        if writer is not None:
+            return writer.size
+        is_exact_record = attributes.writable and attributes.lifetime > 0
+        return attributes.size if is_exact_record else readers[-1].size
 
 
 _OWNER = os.getuid()

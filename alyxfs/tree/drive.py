@@ -61,9 +61,11 @@ class Drive:
                 if workbench is not None:
                     children[name] = ActionDirectory(endpoint, workbench, hidden)
             elif workbench is None:
-                children[name] = EndpointDirectory(self.library, endpoint, link=links.find, hidden=hidden)
+                children[name] = EndpointDirectory(self.library, endpoint, self.files, link=links.find, hidden=hidden)
             else:
-                children[name] = EditedDirectory(self.library, endpoint, workbench, link=links.find, hidden=hidden)
+                children[name] = EditedDirectory(
+                    self.library, endpoint, self.files, workbench, link=links.find, hidden=hidden
+                )
         children[DATA] = DataDirectory(self._catalogue, self.files)
         control = control_directory(self.status, self.error_lines, rejected)
         return FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})

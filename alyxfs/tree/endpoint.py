@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from alyxfs import errors, names
 from alyxfs.tree.local_query import LocalQueryDirectory
 from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
+from alyxfs.tree.pictures import NOTES, Picture, note_of, source_of
 from alyxfs.tree.record import RecordFile
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from alyxfs.alyx.library import Library, Listing, Row
     from alyxfs.alyx.schema import Endpoint
+    from alyxfs.files import FileCache, Source
 
 SUFFIX = ".json"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,17})")
@@ -75,12 +77,13 @@ class NamedListing:
 class EndpointDirectory(Directory):
     """The records of an endpoint; with a query, those that it selects."""
 
-    __slots__ = ("_hidden", "_link", "_named", "endpoint", "library", "query")
+    __slots__ = ("_files", "_hidden", "_link", "_named", "endpoint", "library", "query")
 
     def __init__(
         self,
         library: Library,
         endpoint: Endpoint,
+        files: FileCache,
         query: Query = (),
         *,
         link: Callable[[Endpoint, str, Query], Awaitable[Node]] | None = None,
@@ -89,6 +92,7 @@ class EndpointDirectory(Directory):
         self.library = library
         self.endpoint = endpoint
         self.query = query
+        self._files = files
         self._link = link
         self._hidden = hidden or {}
         self._named: NamedListing | None = None
@@ -120,6 +124,9 @@ class EndpointDirectory(Directory):
         if name.endswith(SUFFIX):
             row = self._current().find(name) if self.library.known_listing(self.endpoint.name, self.query) else None
             return self.record_file(row) if row is not None else await self._unlisted(name)
+        note_name = note_of(name) if self.endpoint.name == NOTES else None
+        if note_name is not None and self.key_of(note_name) is not None:
+            return await self._picture_of(name, note_name)
         if self._link is not None:
             return await self._link(self.endpoint, name, self.query)
         raise no_such_name(name, self.endpoint.name)
@@ -157,7 +164,11 @@ class EndpointDirectory(Directory):
 
     def narrowed(self, query: Query) -> EndpointDirectory:
         """The directory of a query of this endpoint."""
-        return EndpointDirectory(self.library, self.endpoint, query, link=self._link, hidden=self._hidden)
+        return EndpointDirectory(self.library, self.endpoint, self._files, query, link=self._link, hidden=self._hidden)
+
+    def picture(self, name: str, note: RecordFile, source: Source | None) -> Picture:
+        """The picture of a note."""
+        return Picture(name, note, self._files, source)
 
     @property
     def base(self) -> EndpointDirectory:
@@ -190,6 +201,14 @@ class EndpointDirectory(Directory):
     def file_of(self, key: str, identity: str) -> RecordFile:
         """The file of a record that was not listed."""
         return RecordFile(self.library, self.endpoint, key, identity)
+
+    async def _picture_of(self, name: str, note_name: str) -> Picture:
+        note = await self.lookup(note_name)
+        assert isinstance(note, RecordFile)
+        source = await source_of(note, name)
+        if source is None:
+            raise no_such_name(name, self.endpoint.name)
+        return self.picture(name, note, source)
 
     async def _unlisted(self, name: str) -> RecordFile:
         key = self.key_of(name)

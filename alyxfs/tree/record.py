@@ -46,6 +46,11 @@ class RecordFile(File):
         """The same through every directory that lists the record: queries show one inode."""
         return f"record/{self._endpoint.name}/{self._identity}"
 
+    @property
+    def record_identity(self) -> str:
+        """The record's own."""
+        return self._identity
+
     def attributes(self) -> Attributes:
         """Exact once the detail is known, else an estimate with lifetime 0."""
         record = self._library.known_record(self._endpoint.name, self.key, self._identity)

@@ -26,6 +26,10 @@ class ScratchFile(File):
         """See Node."""
         return self._identity
 
+    def content_to_keep(self) -> bytes:
+        """What would be lost with it: not the backup of a record."""
+        return self.draft.content() if self.stands_for is None else b""
+
     def attributes(self) -> Attributes:
         """Lifetime 0: programs write to it all the time."""
         return Attributes(Kind.FILE, self.draft.size, self.modified, 0.0, 0.0, writable=True)
@@ -88,3 +92,7 @@ class ScratchLink(Link):
 
     def __init__(self, target: str) -> None:
         super().__init__(f"scratch/{next(_numbers)}", target)
+
+    def content_to_keep(self) -> bytes:
+        """Nothing."""
+        return b""

@@ -1,0 +1,98 @@
+"""Names that mean something on this machine alone: scratch files, records moved away, names of new records.
+
+Editors save by writing scratch files and renaming. So a record's name may be away for a moment, or stand under
+another name, while the record itself stays untouched on the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from alyxfs.tree.scratch import ScratchFile
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from alyxfs.tree.newrecord import NewRecordFile
+    from alyxfs.tree.scratch import ScratchLink
+
+    LocalFile: TypeAlias = ScratchFile | NewRecordFile | ScratchLink
+
+AWAY_SECONDS = 30.0
+"""Editors make a name anew at once; after this the record shows under it again, whatever became of the editor."""
+
+
+class LocalNames:
+    """By identity of the directory and name. No method awaits, so each is atomic."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, str], LocalFile] = {}
+        self._away: dict[tuple[str, str], tuple[str, float]] = {}
+        """Names whose record was moved away, with its key and the trio time at which it shows again by itself."""
+        self._made: dict[tuple[str, str], str] = {}
+        """Names under which records were made, by endpoint and name, with the key that the server gave."""
+
+    def file(self, directory: str, name: str) -> LocalFile | None:
+        """The local file of this name."""
+        return self._files.get((directory, name))
+
+    def names(self, directory: str) -> list[str]:
+        """The names of all local files in a directory, sorted."""
+        return sorted(name for where, name in self._files if where == directory)
+
+    def files(self) -> list[tuple[str, str, LocalFile]]:
+        """Directory, name and file of all."""
+        return [(directory, name, file) for (directory, name), file in self._files.items()]
+
+    def put(self, directory: str, name: str, file: LocalFile) -> None:
+        """A local file appears."""
+        self._files[directory, name] = file
+
+    def take(self, directory: str, name: str) -> None:
+        """A local file goes, if it is there; a record that was moved away to it has its own name again."""
+        file = self._files.pop((directory, name), None)
+        if isinstance(file, ScratchFile) and file.stands_for is not None:
+            self.come_back(directory, file.stands_for)
+
+    def move(self, directory: str, name: str, new_name: str) -> None:
+        """Rename a local file; one that has the new name already is replaced."""
+        file = self._files.pop((directory, name))
+        self.take(directory, new_name)
+        self._files[directory, new_name] = file
+
+    def move_away(self, directory: str, name: str, key: str, new_name: str, content: bytes) -> None:
+        """``X.json`` becomes ``X.json~``: the record stays where it is, its content is kept under the new name."""
+        file = ScratchFile(content)
+        file.stands_for = name
+        self.take(directory, new_name)
+        self._files[directory, new_name] = file
+        self._away[directory, name] = (key, trio.current_time() + AWAY_SECONDS)
+
+    def away_key(self, directory: str, name: str) -> str | None:
+        """The key of the record whose name was moved away."""
+        key, until = self._away.get((directory, name), (None, 0.0))
+        if key is not None and trio.current_time() >= until:
+            del self._away[directory, name]
+            return None
+        return key
+
+    def come_back(self, directory: str, name: str) -> str | None:
+        """The name is the record's again, whose key this is."""
+        key = self.away_key(directory, name)
+        self._away.pop((directory, name), None)
+        return key
+
+    def made(self, endpoint: str, name: str, key: str) -> None:
+        """From now on this name leads to the record of this key."""
+        self._made[endpoint, name] = key
+
+    def made_as(self, endpoint: str, name: str) -> str | None:
+        """The key of the record that was made under this name."""
+        return self._made.get((endpoint, name))
+
+    def unmade(self, endpoint: str, key: str) -> None:
+        """The record is gone, and so are the names that led to it."""
+        for place in [place for place, made in self._made.items() if place[0] == endpoint and made == key]:
+            del self._made[place]
