@@ -20,6 +20,7 @@ import trio
 from alyxfs import errors, kernel
 from alyxfs.alyx.accounts import find_account
 from alyxfs.alyx.api import Api
+from alyxfs.alyx.inventory import open_inventory
 from alyxfs.alyx.library import open_library
 from alyxfs.alyx.watch import watch
 from alyxfs.edits import Editor, Journal
@@ -110,7 +111,9 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         )
         _trust_file_server(network, settings)
         one_directory = Path(settings.one_directory).expanduser() if settings.one_directory else None
-        drive = Drive(library, schema, Catalogue(library, one_directory), files)
+        inventory = await stack.enter_async_context(open_inventory(api, store, library, known_here / "tables"))
+        preferred = tuple(name.strip() for name in settings.preferred_repositories.split(",") if name.strip())
+        drive = Drive(library, schema, Catalogue(library, inventory, one_directory, preferred), files)
         # Not in the cache: the address of a socket may have 107 bytes at most.
         orders = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alyxfs-"))) / "orders"
         drive.orders = str(orders)

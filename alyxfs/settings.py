@@ -56,6 +56,9 @@ class Settings:
     one_directory: str = _option(
         "", "Directory into which ONE downloaded: files found there are not downloaded again. Empty: none."
     )
+    preferred_repositories: str = _option(
+        "", "Beginnings of names of data repositories, best first, as `aws,flatiron`. Empty: the server's own choice."
+    )
     file_server: str = _option("", "Address of the file server that the next two are for; no other host gets them.")
     file_user: str = _option("", "User for that file server (Basic authentication).")
     file_password: str = _option(

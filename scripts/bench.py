@@ -3,6 +3,7 @@
 
 scripts/bench.py list            # 60,000 datasets: requests, seconds, memory of the daemon
 scripts/bench.py read            # data files, beside rclone, httpdirfs, fsspec and curl; see scripts/benchmarks/
+scripts/bench.py find            # all their files in data/, cold and warm, from the server's cache tables
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -166,6 +168,41 @@ def measure(found: report.Results, workload: Workload, run: int, bench: Bench, t
         except peers.SampleError as error:
             found.failed(run, tuple(sorted(bench.wanted)), peer, str(error))
             print(f"run {run + 1}  {peer}, {' '.join(sorted(bench.wanted))}: {error}", flush=True)
+
+
+@benchmarks.command("find")
+@click.option("--scale", default=20, help="Size of the demo; 20 has 60,000 datasets in 3,000 sessions.")
+def find_files(scale: int) -> None:
+    """Find all data files of all labs: cold, warm, and from a second mount."""
+    rows: list[tuple[str, str, str, bool]] = []
+    with tempfile.TemporaryDirectory() as home, running_demo(default_directory(), scale=scale) as demo:
+        with mounted(demo.url, Path(home)) as drive:
+            demo.clear_requests()
+            files, seconds = found(drive / "data")
+            asked = len(demo.requests())
+            met = asked <= 10 and seconds <= 15
+            rows.append((f"cold, {files} files", f"{asked} requests, {seconds:.1f} s", "<= 10 requests, <= 15 s", met))
+            demo.clear_requests()
+            again, seconds = found(drive / "data")
+            asked = len(demo.requests())
+            met = asked == 0 and seconds <= 5 and again == files
+            rows.append(("warm", f"{asked} requests, {seconds:.1f} s", "0 requests, <= 5 s", met))
+            memory = drive.memory() / MIB
+            rows.append(("the daemon's memory", f"{memory:.0f} MiB", "<= 400 MiB", memory <= 400))
+        with mounted(demo.url, Path(home)) as drive:
+            demo.clear_requests()
+            again, seconds = found(drive / "data")
+            asked = len(demo.requests())
+            met = asked == 0 and seconds <= 15 and again == files
+            rows.append(("mounted again", f"{asked} requests, {seconds:.1f} s", "0 requests, <= 15 s", met))
+    finish("Finding data files", rows)
+
+
+def found(directory: Path) -> tuple[int, float]:
+    """How many files ``find`` counts, and how many seconds it takes."""
+    started = time.monotonic()
+    listed = subprocess.run(["find", directory, "-type", "f"], stdout=subprocess.PIPE, check=True)
+    return listed.stdout.count(b"\n"), time.monotonic() - started
 
 
 def finish(title: str, rows: list[tuple[str, str, str, bool]]) -> None:

@@ -110,10 +110,13 @@ class Api:
             raise errors.ServerFault(f"{url} did not answer with a record.", url=url)
         return document
 
-    async def get(self, path: str) -> bytes:
-        """The body at an address that is no resource, as ``/cache.zip``; ``path`` begins with a slash."""
+    async def get(self, path: str, deadline: float | None = None) -> bytes:
+        """The body at an address that is no resource, as ``/cache.zip``; ``path`` begins with a slash.
+
+        ``deadline`` in seconds, where it is not that of all requests.
+        """
         url = self.base_url + path
-        answer = await self._exchange("GET", url, accept="*/*")
+        answer = await self._exchange("GET", url, accept="*/*", deadline=deadline)
         if answer.status != 200:  # noqa: PLR2004
             refuse(answer, "GET", url)
         return answer.body
@@ -143,6 +146,7 @@ class Api:
         accept: str = "application/json",
         document: Any = None,
         files: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
     ) -> Answer:
         headers = {"Accept": accept}
         content = data = None
@@ -154,7 +158,9 @@ class Api:
 
         async def once() -> Answer:
             self.requests += 1
-            answer = await self._network.request(method, url, headers=headers, content=content, files=files, data=data)
+            answer = await self._network.request(
+                method, url, headers=headers, content=content, files=files, data=data, deadline=deadline
+            )
             self._note_clock(answer)
             return answer
 

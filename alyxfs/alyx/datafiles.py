@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+"""Names of buckets and regions; with a dot in it a bucket's name fits no certificate."""
 _REVISION_IN_ADDRESS = re.compile(r"/#([^/#]+)#/[^/]*$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SessionPlace:
     """Where a session stands in ``data/``."""
 
@@ -28,11 +33,14 @@ class SessionPlace:
     """YYYY-MM-DD."""
     number: str
     """Three digits; ``000`` where the session has no number."""
-    start: float
-    """Unix seconds, taken as UTC."""
+
+    @property
+    def start(self) -> float:
+        """Unix seconds at which its day begins, in UTC: the cache tables know no more of the time."""
+        return date_seconds(self.date)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A dataset as a file of its session."""
 
@@ -44,7 +52,7 @@ class DataFile:
     revision: str
     """Name of the revision; empty for none."""
     url: str | None
-    """Address on a file server as the server gave it, ``#`` raw; None where it cannot be downloaded."""
+    """Address on a file server as the server gave it, ``#`` raw; None where none is known."""
     size: int | None
     """Bytes, as the database has it; may be wrong."""
     digest: str
@@ -61,30 +69,57 @@ class DataFile:
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders below the session, revision included, as the server names them."""
-        parts = tuple(part for part in self.collection.split("/") if part)
-        return (*parts, f"#{self.revision}#") if self.revision else parts
+        return _folders(self.collection, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What stands directly in a folder of a session."""
+
+    folders: list[str]
+    files: list[DataFile]
+
+
+def by_folder(files: Iterable[DataFile]) -> dict[tuple[str, ...], Folder]:
+    """The folders of a session, by the names that lead to them; the session itself is ``()``. All are sorted."""
+    found: dict[tuple[str, ...], Folder] = {(): Folder([], [])}
+    for file in files:
+        path = file.folders
+        if path not in found:
+            for depth in range(len(path)):
+                if path[: depth + 1] not in found:
+                    found[path[: depth + 1]] = Folder([], [])
+                    found[path[:depth]].folders.append(path[depth])
+        found[path].files.append(file)
+    for folder in found.values():
+        folder.folders.sort()
+        folder.files.sort(key=lambda file: (file.name, file.identity))
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _folders(collection: str, revision: str) -> tuple[str, ...]:
+    parts = tuple(part for part in collection.split("/") if part)
+    return (*parts, f"#{revision}#") if revision else parts
 
 
 def session_place(identity: str, lab: Any, subject: Any, start_time: Any, number: Any) -> SessionPlace | None:
     """The place of a session, or None where it has no lab, subject or date and so no path in ONE's layout."""
     if not (isinstance(lab, str) and lab and isinstance(subject, str) and subject and isinstance(start_time, str)):
         return None
-    start = parse_time(start_time)
-    if start is None:
+    if not _DATE.match(start_time):
         return None
     digits = f"{number:03d}" if isinstance(number, int) else "000"
-    return SessionPlace(identity, lab, subject, start_time[:10], digits, start)
+    return SessionPlace(identity, lab, subject, start_time[:10], digits)
 
 
-def parse_time(text: str) -> float | None:
-    """Unix seconds of a server's date, which is naive and means UTC; None where it is none."""
-    from datetime import datetime, timezone  # noqa: PLC0415
-
+@functools.lru_cache(maxsize=4096)
+def date_seconds(date: str) -> float:
+    """Unix seconds at which a day (YYYY-MM-DD) begins in UTC; 0 where there is no such day."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return datetime.fromisoformat(date).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        return 0.0
 
 
 def files_of_session(detail: Mapping[str, Any], revision_names: Mapping[str, str]) -> list[DataFile]:
@@ -96,26 +131,70 @@ def files_of_session(detail: Mapping[str, Any], revision_names: Mapping[str, str
     return [_from_related(dataset, revision_names) for dataset in detail.get("data_dataset_session_related") or ()]
 
 
-def file_of_dataset(dataset: Mapping[str, Any], preferred: tuple[str, ...] = ()) -> DataFile:
+def file_of_dataset(
+    dataset: Mapping[str, Any], preferred: tuple[str, ...] = (), buckets: Mapping[str, Any] | None = None
+) -> DataFile:
     """The file of a dataset from its own record, which lists one address per repository.
 
-    ``preferred``: beginnings of repository names, best first.
+    ``preferred``: beginnings of repository names, best first. ``buckets``: the ``json`` of repositories without web
+    address, which at times names a public bucket.
     """
-    records = [
-        record for record in dataset.get("file_records") or () if record.get("exists") and record.get("data_url")
-    ]
+    identity = str(dataset.get("id") or str(dataset.get("url", "")).rsplit("/", 1)[-1])
+    records = [record for record in dataset.get("file_records") or () if record.get("exists")]
     records.sort(key=lambda record: _preference(str(record.get("data_repository")), preferred))
+    addresses = (
+        record.get("data_url")
+        or bucket_address((buckets or {}).get(str(record.get("data_repository"))), path_of_record(record), identity)
+        for record in records
+    )
     return DataFile(
-        identity=str(dataset.get("id") or str(dataset.get("url", "")).rsplit("/", 1)[-1]),
+        identity=identity,
         name=str(dataset.get("name") or ""),
         collection=str(dataset.get("collection") or ""),
         revision=str(dataset.get("revision") or ""),
-        url=records[0]["data_url"] if records else None,
+        url=next((address for address in addresses if address), None),
         size=_size(dataset.get("file_size")),
         digest=str(dataset.get("hash") or ""),
         qc=str(dataset.get("qc") or ""),
         is_default=bool(dataset.get("default_dataset")),
     )
+
+
+def aggregate_file(dataset: Mapping[str, Any], file: DataFile) -> DataFile | None:
+    """A dataset without session as a file below ``data/aggregates``, or None where it has no place there.
+
+    ONE puts it where the path on its repository says, from ``aggregates/`` on (one/api.py, ``list_aggregates``).
+    """
+    for record in dataset.get("file_records") or ():
+        _, found, path = f"/{path_of_record(record)}".rpartition("/aggregates/")
+        if record.get("exists") and found:
+            folder, _, name = path.rpartition("/")
+            return replace(file, name=name, collection=folder, revision="")
+    return None
+
+
+def path_of_record(record: Mapping[str, Any]) -> str:
+    """The path of a file on its repository, without slashes at its ends."""
+    parts = (str(record.get(name) or "").strip("/") for name in ("data_repository_path", "relative_path"))
+    return "/".join(part for part in parts if part)
+
+
+def bucket_address(bucket: Any, path: str, identity: str) -> str | None:
+    """The https address of a file in a public bucket of S3; None where the repository's json names none.
+
+    With keys in the json the bucket is private: its files need signed requests.
+    """
+    if not isinstance(bucket, dict) or bucket.get("Access key ID"):
+        return None
+    name, region = bucket.get("bucket_name"), bucket.get("region_name")
+    if not (
+        isinstance(name, str) and isinstance(region, str) and _BUCKET.fullmatch(name) and _BUCKET.fullmatch(region)
+    ):
+        return None
+    folder, slash, file = path.rpartition("/")
+    stem, dot, extension = file.rpartition(".")
+    named = f"{stem}.{identity}{dot}{extension}" if stem else f"{file}.{identity}"
+    return f"https://{name}.s3.{region}.amazonaws.com/{folder}{slash}{named}"
 
 
 def _from_related(dataset: Mapping[str, Any], revision_names: Mapping[str, str]) -> DataFile:

@@ -55,6 +55,10 @@ class Library:
         """Seconds."""
         return self._freshness.time_to_live
 
+    def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:
+        """Whether what was asked of a record, or of a list, at this time (Unix seconds) may be served unasked."""
+        return self._freshness.is_fresh(endpoint, key, asked_at)
+
     async def schema(self) -> Schema:
         """What the server offers: asked once a mount, else as it was when the server was last reached."""
         async with self._schema_lock:

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 from cachetools import LRUCache
 
-from alyxfs.alyx.datafiles import DataFile, SessionPlace, files_of_session, session_place
+from alyxfs import errors
+from alyxfs.alyx.datafiles import (
+    DataFile,
+    Folder,
+    SessionPlace,
+    by_folder,
+    file_of_dataset,
+    files_of_session,
+    session_place,
+)
+from alyxfs.alyx.freshness import DOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from alyxfs.alyx.library import Library, Listing, Row
+    from alyxfs.alyx.inventory import Contents, Inventory
+    from alyxfs.alyx.library import Library, Listing, Record, Row
+
+Folders: TypeAlias = Mapping[tuple[str, ...], Folder]
+"""The folders of a session or of the aggregates, by the names that lead to them."""
 
 REMEMBERED_SESSIONS = 256
 """Sessions whose files are kept ready; a session has some 50 files and at most a few thousand."""
 
 
 class Catalogue:
-    """Answers from the API.
+    """Answers from the inventory where the server has cache tables, else from the API.
 
-    ``_places`` and ``_files`` are replaced whole, after the last await of the method that fills them.
+    ``_places``, ``_files`` and ``_details`` are replaced whole, after the last await of the method that fills them.
     """
 
-    def __init__(self, library: Library, one_directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        inventory: Inventory,
+        one_directory: Path | None = None,
+        preferred: tuple[str, ...] = (),
+    ) -> None:
         self.library = library
+        self.inventory = inventory
         self._one_directory = one_directory
+        self._preferred = preferred
         self._places: dict[str, tuple[Listing, dict[str, list[SessionPlace]]]] = {}
-        self._files: LRUCache[str, tuple[bytes, list[DataFile]]] = LRUCache(REMEMBERED_SESSIONS)
+        self._files: LRUCache[str, tuple[Contents, Folders]] = LRUCache(REMEMBERED_SESSIONS)
+        self._details: LRUCache[str, tuple[bytes, Folders]] = LRUCache(REMEMBERED_SESSIONS)
 
     async def labs(self) -> list[str]:
         """The names of all labs."""
-        return [row.key for row in await _whole(self.library.listing("labs"))]
+        return [row.key for row in await whole(self.library.listing("labs"))]
 
     async def sessions_of_lab(self, lab: str) -> dict[str, list[SessionPlace]]:
-        """The sessions of a lab by subject, from one walk of its sessions."""
+        """The sessions of a lab by subject, from the tables or one walk of its sessions."""
+        contents = await self.inventory.current()
+        if contents is not None:
+            return contents.labs.get(lab, {})
         listing = self.library.listing("sessions", (("lab", lab),))
         known = self._places.get(lab)
         if known is not None and known[0] is listing:
@@ -48,39 +75,110 @@ class Catalogue:
         return places
 
     async def sessions_of_subject(self, lab: str, subject: str) -> list[SessionPlace]:
-        """The sessions of a subject: from its lab's walk where that is known, else from a small one of its own."""
+        """The sessions of a subject: from the tables, its lab's walk if that is known, else one of its own."""
         known = self.library.known_listing("sessions", (("lab", lab),))
-        if known is not None and known.complete:
+        if await self.inventory.current() is not None or (known is not None and known.complete):
             return (await self.sessions_of_lab(lab)).get(subject, [])
         listing = self.library.listing("sessions", (("subject", subject), ("lab", lab)))
         return [place for place in await _places(listing) if (place.lab, place.subject) == (lab, subject)]
 
-    async def files_of_session(self, place: SessionPlace) -> list[DataFile]:
-        """The files of a session, from its detail."""
-        record = await self.library.record("sessions", place.identity)
+    async def files_of_session(self, place: SessionPlace) -> Folders:
+        """The files of a session: from its detail where that is known, from the tables, else by asking for the detail.
+
+        Those of the tables have no address; :meth:`with_address` finds it.
+        """
+        contents = await self.inventory.current()
+        if contents is None or place.identity not in contents:
+            return await self._files_of_detail(place)
+        record = self.library.known_record("sessions", place.identity)
+        if record is not None and self.library.is_fresh("sessions", place.identity, record.fetched_at):
+            return await self._files_of_detail(place)
         known = self._files.get(place.identity)
-        if known is not None and known[0] is record.content:
-            return known[1]
-        revisions: dict[str, str] = {}
-        files = files_of_session(record.document, revisions)
-        if any(file.revision and file.url is None for file in files):
-            for row in await _whole(self.library.listing("revisions")):
-                revisions[row.identity] = row.key
-            files = files_of_session(record.document, revisions)
-        self._files[place.identity] = (record.content, files)
-        return files
+        if known is None or known[0] is not contents:
+            known = self._files[place.identity] = (contents, by_folder(contents.files(place.identity)))
+        return known[1]
+
+    async def with_address(self, place: SessionPlace, file: DataFile) -> DataFile:
+        """A file as it can be opened: with the address that the server, or the user, prefers.
+
+        One request for all files of a session, its detail; one for each file where repositories are preferred, or
+        where its address has to be made from the repository's bucket. Raises NotFound where the dataset is gone.
+        """
+        if self._preferred:
+            return await self._from_repositories(file)
+        if file.url is not None:
+            return file
+        for folder in (await self._files_of_detail(place)).values():
+            for found in folder.files:
+                if found.identity == file.identity:
+                    return found if found.url is not None else await self._from_repositories(found)
+        contents = await self.inventory.current()
+        if contents is not None:
+            contents.drop(file.identity, place.identity)
+            self._files.pop(place.identity, None)
+        raise errors.NotFound(f"The dataset {file.identity} ({file.name}) is no longer in its session.")
+
+    async def file_or_as_known(self, place: SessionPlace, file: DataFile, *, is_here: bool) -> DataFile:
+        """The same; where the server is away, the file as it is known, if some of it is on this machine."""
+        try:
+            return await self.with_address(place, file)
+        except DOWN:
+            if not is_here:
+                raise
+            return file
+
+    def known_neighbours(self, place: SessionPlace, file: DataFile) -> Sequence[DataFile]:
+        """The files of the same folder with their addresses, as far as they are known; never awaits."""
+        known = self._details.get(place.identity)
+        folder = None if known is None or self._preferred else known[1].get(file.folders)
+        return () if folder is None else folder.files
 
     def local_copies(self, place: SessionPlace, file: DataFile) -> tuple[Path, ...]:
         """Where the user's ONE directory would hold this file, if there is such a directory."""
+        return self.local_copy(
+            [place.lab, "Subjects", place.subject, place.date, place.number, *file.folders, file.name]
+        )
+
+    def local_copy(self, parts: Sequence[str]) -> tuple[Path, ...]:
+        """The file of this path below the user's ONE directory, if there is such a directory."""
         if self._one_directory is None:
             return ()
-        parts = [place.lab, "Subjects", place.subject, place.date, place.number, *file.folders, file.name]
         if any(part in {"", ".", ".."} or "/" in part or "\0" in part for part in parts):
             return ()  # a server's name must not lead out of the directory
         return (self._one_directory.joinpath(*parts),)
 
+    async def _files_of_detail(self, place: SessionPlace) -> Folders:
+        record = await self.library.record("sessions", place.identity)
+        known = self._details.get(place.identity)
+        if known is not None and known[0] is record.content:
+            return known[1]
+        folders = by_folder(await self._parsed(record))
+        self._details[place.identity] = (record.content, folders)
+        return folders
 
-async def _whole(listing: Listing) -> list[Row]:
+    async def _parsed(self, record: Record) -> list[DataFile]:
+        files = files_of_session(record.document, {})
+        if any(file.revision and file.url is None for file in files):
+            rows = await whole(self.library.listing("revisions"))
+            files = files_of_session(record.document, {row.identity: row.key for row in rows})
+        return files
+
+    async def _from_repositories(self, file: DataFile) -> DataFile:
+        """The file with the best address among those of its repositories, as the dataset's own record tells them."""
+        dataset = (await self.library.record("datasets", file.identity)).document
+        return await self.file_with_buckets({**dataset, "id": file.identity})
+
+    async def file_with_buckets(self, dataset: Mapping[str, Any]) -> DataFile:
+        """The file of a dataset's record; what lies in a public bucket without a web address is given one."""
+        buckets = {}
+        for record in dataset.get("file_records") or ():
+            if record.get("exists") and not record.get("data_url"):
+                repository = await self.library.record("data-repository", str(record["data_repository"]))
+                buckets[str(record["data_repository"])] = repository.document.get("json")
+        return file_of_dataset(dataset, self._preferred, buckets)
+
+
+async def whole(listing: Listing) -> list[Row]:
     """All rows of a listing."""
     while await listing.has(len(listing.rows)):
         await trio.lowlevel.checkpoint()
@@ -88,7 +186,7 @@ async def _whole(listing: Listing) -> list[Row]:
 
 
 async def _places(listing: Listing) -> list[SessionPlace]:
-    places = (session_place(row.identity, *_kept(row)) for row in await _whole(listing))
+    places = (session_place(row.identity, *_kept(row)) for row in await whole(listing))
     return [place for place in places if place is not None]
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import names
+from alyxfs.alyx.tables import TABLES
 from alyxfs.files import Source
+from alyxfs.tree.aggregates import NAME as AGGREGATES
+from alyxfs.tree.aggregates import Aggregates
 from alyxfs.tree.node import Attributes, Directory, File, FixedEntries, Kind, Node, no_such_name
+from alyxfs.tree.one_tables import table_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from alyxfs.alyx.datafiles import DataFile, SessionPlace
     from alyxfs.files import FileCache, OpenFile
-    from alyxfs.tree.catalogue import Catalogue
+    from alyxfs.tree.catalogue import Catalogue, Folders
 
 SUBJECTS = "Subjects"
 SESSION_DEPTH = 5
@@ -59,21 +64,44 @@ class _DataDirectory(Directory):
 
 
 class DataDirectory(_DataDirectory):
-    """``data/``: the labs."""
+    """``data/``: the labs, the aggregates, and ONE's tables where the server makes them."""
 
-    __slots__ = ("_catalogue", "_files")
+    __slots__ = ("_aggregates", "_catalogue", "_files")
 
     def __init__(self, catalogue: Catalogue, files: FileCache) -> None:
         super().__init__("data", catalogue.library.started_at)
+        self._aggregates = Aggregates(catalogue)
         self._catalogue = catalogue
         self._files = files
 
     async def children(self) -> dict[str, Node]:
-        """One directory a lab."""
+        """One directory a lab, and what else there is."""
+        found: dict[str, Node] = dict(await self._tables())
+        if await self._aggregates.folders():
+            found[AGGREGATES] = self._aggregates_directory()
+        found |= await self._labs()
+        return dict(sorted(found.items()))
+
+    async def lookup(self, name: str) -> Node:
+        """A lab does not cost the list of aggregates, nor the tables that of labs."""
+        found = await self._tables() if name in TABLES else await self._labs()
+        if name in found:
+            return found[name]
+        if name == AGGREGATES and await self._aggregates.folders():
+            return self._aggregates_directory()
+        raise no_such_name(name, self.identity)
+
+    async def _labs(self) -> Mapping[str, Node]:
         return {
             names.encode(lab): _LabDirectory(self._catalogue, self._files, lab, self._modified)
-            for lab in sorted(await self._catalogue.labs())
+            for lab in await self._catalogue.labs()
         }
+
+    async def _tables(self) -> Mapping[str, Node]:
+        return table_files(await self._catalogue.inventory.table_folder())
+
+    def _aggregates_directory(self) -> _AggregatesDirectory:
+        return _AggregatesDirectory(self._aggregates, self._files, self._modified)
 
 
 class _LabDirectory(_DataDirectory):
@@ -167,93 +195,150 @@ def numbered(places: Sequence[SessionPlace]) -> dict[str, SessionPlace]:
     return named
 
 
-class SessionDirectory(_DataDirectory):
-    """``data/…/<number>/``: the files of a session, from one request for its detail."""
+class FileTree(_DataDirectory):
+    """The top of a tree of data files: a session, or the aggregates."""
 
-    __slots__ = ("_catalogue", "_files", "place")
+    __slots__ = ("files",)
 
-    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, place: SessionPlace) -> None:
-        super().__init__(identity, place.start)
-        self._catalogue = catalogue
-        self._files = files
-        self.place = place
+    def __init__(self, files: FileCache, identity: str, modified: float) -> None:
+        super().__init__(identity, modified)
+        self.files = files
+
+    @property
+    def modified(self) -> float:
+        """Unix seconds, of everything in the tree."""
+        return self._modified
+
+    async def contents(self) -> Folders:
+        """All folders and files of the tree."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, str]:
+        """Extended attributes of everything in the tree."""
+        raise NotImplementedError
+
+    def local_copies(self, file: DataFile) -> tuple[Path, ...]:
+        """Where the user may have a file already."""
+        raise NotImplementedError
+
+    def neighbours(self, file: DataFile) -> Sequence[DataFile]:
+        """The files of the same folder with their addresses, as far as they are known; never awaits."""
+        raise NotImplementedError
+
+    async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:
+        """The file as it can be opened; ``is_here``: some of it is on this machine, which must do if need be."""
+        raise NotImplementedError
 
     async def children(self) -> dict[str, Node]:
-        """The collections and files at the top of the session."""
-        files = await self._catalogue.files_of_session(self.place)
-        return _folder_children(self, (), files, self._make_file)
+        """The folders and files at the top."""
+        return _folder_children(self, (), await self.contents())
 
     async def extended_attributes(self) -> dict[str, str]:
-        """Which session this is."""
+        """What it is."""
+        return self.about()
+
+
+class SessionDirectory(FileTree):
+    """``data/…/<number>/``: the files of a session."""
+
+    __slots__ = ("_catalogue", "place")
+
+    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, place: SessionPlace) -> None:
+        super().__init__(files, identity, place.start)
+        self._catalogue = catalogue
+        self.place = place
+
+    async def contents(self) -> Folders:
+        """See FileTree: from the tables, or one request for the session's detail."""
+        return await self._catalogue.files_of_session(self.place)
+
+    def about(self) -> dict[str, str]:
+        """See FileTree."""
         return {"session": self.place.identity, "subject": self.place.subject, "lab": self.place.lab}
 
-    def _make_file(self, file: DataFile, identity: str, siblings: Callable[[], Sequence[DataFile]]) -> DataFileNode:
-        return DataFileNode(self._catalogue, self._files, identity, self.place, file, siblings)
+    def local_copies(self, file: DataFile) -> tuple[Path, ...]:
+        """See FileTree."""
+        return self._catalogue.local_copies(self.place, file)
+
+    def neighbours(self, file: DataFile) -> Sequence[DataFile]:
+        """See FileTree."""
+        return self._catalogue.known_neighbours(self.place, file)
+
+    async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:
+        """See FileTree."""
+        return await self._catalogue.file_or_as_known(self.place, file, is_here=is_here)
+
+
+class _AggregatesDirectory(FileTree):
+    """``data/aggregates/``."""
+
+    __slots__ = ("_aggregates",)
+
+    def __init__(self, aggregates: Aggregates, files: FileCache, modified: float) -> None:
+        super().__init__(files, f"data/{AGGREGATES}", modified)
+        self._aggregates = aggregates
+
+    async def contents(self) -> Folders:
+        return await self._aggregates.folders()
+
+    def about(self) -> dict[str, str]:
+        return {}
+
+    def local_copies(self, file: DataFile) -> tuple[Path, ...]:
+        return self._aggregates.catalogue.local_copy([AGGREGATES, *file.folders, file.name])
+
+    def neighbours(self, file: DataFile) -> Sequence[DataFile]:  # noqa: ARG002 - folders of aggregates have one file
+        return ()
+
+    async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:  # noqa: ARG002 - the list has it
+        return file
 
 
 class _FolderDirectory(_DataDirectory):
-    """A collection or a revision of a session."""
+    """A folder in a tree of files: a collection or a revision."""
 
-    __slots__ = ("_folders", "_session")
+    __slots__ = ("_folders", "_tree")
 
-    def __init__(self, session: SessionDirectory, identity: str, folders: tuple[str, ...]) -> None:
-        super().__init__(identity, session.place.start)
-        self._session = session
+    def __init__(self, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
+        super().__init__(identity, tree.modified)
+        self._tree = tree
         self._folders = folders
 
     async def children(self) -> dict[str, Node]:
-        files = await self._session._catalogue.files_of_session(self._session.place)  # noqa: SLF001 - one module
-        return _folder_children(self._session, self._folders, files, self._session._make_file)  # noqa: SLF001
+        return _folder_children(self._tree, self._folders, await self._tree.contents())
 
     async def extended_attributes(self) -> dict[str, str]:
         """The session's."""
-        return await self._session.extended_attributes()
+        return self._tree.about()
 
 
-def _folder_children(
-    session: SessionDirectory,
-    folders: tuple[str, ...],
-    files: Sequence[DataFile],
-    make_file: Callable[[DataFile, str, Callable[[], Sequence[DataFile]]], DataFileNode],
-) -> dict[str, Node]:
-    """The folders and files that stand directly in one folder of a session."""
-    depth = len(folders)
-    identity = "/".join([session.identity, *(names.encode(folder) for folder in folders)])
-    here = [file for file in files if file.folders == folders]
-    children: dict[str, Node] = {
-        names.encode(folder): _FolderDirectory(session, f"{identity}/{names.encode(folder)}", (*folders, folder))
-        for folder in {
-            file.folders[depth] for file in files if file.folders[:depth] == folders and len(file.folders) > depth
-        }
-    }
-    for file in here:
+def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -> dict[str, Node]:
+    """The folders and files that stand directly in one folder of a tree."""
+    folder = contents.get(path)
+    if folder is None:
+        return {}
+    identity = "/".join([tree.identity, *map(names.encode, path)])
+    children: dict[str, Node] = {}
+    for inner in folder.folders:
+        name = names.encode(inner)
+        children[name] = _FolderDirectory(tree, f"{identity}/{name}", (*path, inner))
+    for file in folder.files:
         name = names.encode(file.name)
         if name in children:
             name = names.encode(file.name, f"~{file.identity[:8]}")
-        children[name] = make_file(file, f"{identity}/{name}", lambda: here)
-    return dict(sorted(children.items()))
+        children[name] = DataFileNode(tree, f"{identity}/{name}", file)
+    return children
 
 
 class DataFileNode(File):
     """A data file; its bytes come from the file server, through the cache."""
 
-    __slots__ = ("_catalogue", "_files", "_identity", "_place", "_siblings", "file")
+    __slots__ = ("_identity", "_tree", "file")
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        files: FileCache,
-        identity: str,
-        place: SessionPlace,
-        file: DataFile,
-        siblings: Callable[[], Sequence[DataFile]],
-    ) -> None:
-        self._catalogue = catalogue
-        self._files = files
+    def __init__(self, tree: FileTree, identity: str, file: DataFile) -> None:
+        self._tree = tree
         self._identity = identity
-        self._place = place
         self.file = file
-        self._siblings = siblings
 
     @property
     def identity(self) -> str:
@@ -262,37 +347,38 @@ class DataFileNode(File):
 
     def attributes(self) -> Attributes:
         """The database's size, or the file server's once that is known."""
-        size = self._files.known_size(self._source())
+        size = self._tree.files.known_size(self._source(self.file))
         if size is None:
-            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._place.start, 0.0)
-        return Attributes(Kind.FILE, size, self._place.start, LIFETIME)
+            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0)
+        return Attributes(Kind.FILE, size, self._tree.modified, LIFETIME)
 
     async def open(self, process: int) -> _DataReader:  # noqa: ARG002 - the same for all
-        """Open through the cache; no request where the size is known."""
-        source = self._source()
-        return _DataReader(await self._files.open(source), source.version)
+        """Open through the cache; no request of the file server where the size is known."""
+        source = self._source(self.file)
+        is_here = self._tree.files.cached_share(source) > 0 or any(path.exists() for path in source.local)
+        source = self._source(await self._tree.with_address(self.file, is_here=is_here))
+        return _DataReader(await self._tree.files.open(source), source.version)
 
     async def extended_attributes(self) -> dict[str, str]:
         """Which dataset this is, and how much of it is on this machine."""
-        source = self._source()
+        source = self._source(self.file)
         attributes = {
+            **self._tree.about(),
             "id": self.file.identity,
             "endpoint": "datasets",
             "dataset": self.file.identity,
-            "session": self._place.identity,
-            "subject": self._place.subject,
             "hash": self.file.digest,
             "qc": self.file.qc,
             "revision": self.file.revision,
-            "url": self.file.url or "",
-            "cached": f"{self._files.cached_share(source):.0%}",
+            "cached": f"{self._tree.files.cached_share(source):.0%}",
         }
-        if remark := self._files.remark(source):
+        if url := source.url:
+            attributes["url"] = url
+        if remark := self._tree.files.remark(source):
             attributes["remark"] = remark
         return attributes
 
-    def _source(self, *, with_neighbours: bool = True) -> Source:
-        file = self.file
+    def _source(self, file: DataFile, *, with_neighbours: bool = True) -> Source:
         return Source(
             identity=file.identity,
             name=file.name,
@@ -300,17 +386,13 @@ class DataFileNode(File):
             size=file.size,
             digest=file.md5,
             version=file.digest,
-            local=self._catalogue.local_copies(self._place, file),
+            local=self._tree.local_copies(file),
             neighbours=self._neighbour_sources if with_neighbours else None,
         )
 
     def _neighbour_sources(self) -> list[Source]:
-        return [
-            DataFileNode(self._catalogue, self._files, "", self._place, file, self._siblings)._source(  # noqa: SLF001
-                with_neighbours=False
-            )
-            for file in sorted(self._siblings(), key=lambda file: file.name)
-        ]
+        neighbours = sorted(self._tree.neighbours(self.file), key=lambda file: file.name)
+        return [self._source(file, with_neighbours=False) for file in neighbours]
 
 
 class _DataReader:

@@ -42,6 +42,7 @@ class Drive:
         self.library = library
         self.files = files
         self._schema = schema
+        self._catalogue = catalogue
         self._errors: deque[str] = deque(maxlen=REMEMBERED_ERRORS)
         self._mounted_at = time.time()
         self.orders = ""
@@ -106,8 +107,8 @@ class Drive:
         if isinstance(node, SessionDirectory):
             self.library.forget("sessions", node.place.identity)
         else:
-            self.library.forget("labs")
-            self.library.forget("sessions")
+            for endpoint in ("labs", "sessions", "datasets"):
+                self.library.forget(endpoint)
         return ["/".join(parts)]
 
     async def _node_at(self, parts: list[str]) -> Node:
@@ -127,6 +128,7 @@ class Drive:
             "mounted_at": self._mounted_at,
             "errors": len(self._errors),
             **self.library.status(),
+            "cache_tables": self._catalogue.inventory.status(),
         }
 
 

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, names
-from alyxfs.alyx.datafiles import file_of_dataset, session_place
+from alyxfs.alyx.datafiles import aggregate_file, file_of_dataset, session_place
+from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.data import SUBJECTS, numbered
 from alyxfs.tree.node import Link, no_such_name
 
@@ -85,15 +86,23 @@ class Links:
         place = await self._place(str(session))
         folder = ("alf", str(insertion.get("name")))
         parts = await self._session_parts(place)
-        if any(file.folders[:2] == folder for file in await self._catalogue.files_of_session(place)):
+        if folder in await self._catalogue.files_of_session(place):
             parts += [names.encode(part) for part in folder]
         return parts
 
     async def _dataset_parts(self, dataset: Any, key: str) -> list[str]:
         session = str(dataset.get("session") or "").rsplit("/", 1)[-1]
         if not session:
-            raise errors.NotFound(f"The dataset {key} belongs to no session, so it has no place in data/.")
+            return await self._aggregate_parts(dataset, key)
         place = await self._place(session)
         file = file_of_dataset({**dataset, "id": key})
         parts = await self._session_parts(place)
         return [*parts, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
+
+    async def _aggregate_parts(self, dataset: Any, key: str) -> list[str]:
+        file = aggregate_file(dataset, file_of_dataset({**dataset, "id": key}))
+        if file is None:
+            raise errors.NotFound(
+                f"The dataset {key} belongs to no session and is no aggregate: it has no place in data/."
+            )
+        return [AGGREGATES, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]

@@ -1,0 +1,42 @@
+"""``data/aggregates/``: datasets that belong to no session, where ONE puts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alyxfs.alyx.datafiles import DataFile, aggregate_file, by_folder
+from alyxfs.tree.catalogue import whole
+
+if TYPE_CHECKING:
+    from alyxfs.alyx.library import Listing
+    from alyxfs.tree.catalogue import Catalogue, Folders
+
+NAME = "aggregates"
+WITHOUT_SESSION = (("django", "session__isnull,True"),)
+"""The query that ONE asks, too (one/api.py, ``list_aggregates``)."""
+
+
+class Aggregates:
+    """The files of datasets without session. ``_known`` is replaced whole, after the last await."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._known: tuple[Listing, Folders] | None = None
+
+    async def folders(self) -> Folders:
+        """All of them, from one walk of their list; empty where there are none."""
+        library = self.catalogue.library
+        endpoint = (await library.schema()).endpoints.get("datasets")
+        if endpoint is None or "django" not in endpoint.filters:
+            return {}
+        listing = library.listing("datasets", WITHOUT_SESSION)
+        if self._known is not None and self._known[0] is listing:
+            return self._known[1]
+        files: list[DataFile] = []
+        for row in await whole(listing):
+            dataset = (await library.record("datasets", row.key, identity=row.identity)).document
+            file = await self.catalogue.file_with_buckets({**dataset, "id": row.identity})
+            if (placed := aggregate_file(dataset, file)) is not None:
+                files.append(placed)
+        self._known = (listing, by_folder(files) if files else {})
+        return self._known[1]
