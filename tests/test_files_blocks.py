@@ -141,6 +141,13 @@ def test_two_faults_of_a_memory_map_next_to_each_other_are_no_sequential_reader(
     assert not any(asked([(640 * 1024, 704 * 1024), (704 * 1024, 768 * 1024)]))
 
 
+def test_the_first_piece_is_the_one_wanted_first():
+    assert readahead.first_piece(Extent(0, 8 * MIB), MIB, backward=False) == (0, MIB)
+    assert readahead.first_piece(Extent(0, 8 * MIB), MIB, backward=True) == (7 * MIB, 8 * MIB)
+    assert readahead.first_piece(Extent(0, 8 * MIB - 5), MIB, backward=True) == (7 * MIB, 8 * MIB - 5)
+    assert readahead.first_piece(Extent(0, 1000), MIB, backward=True) == (0, 1000)
+
+
 def test_the_index_of_a_format_that_has_it_at_the_end_comes_with_the_beginning():
     assert readahead.index_at_end("a.pqt", 0, 10 * MIB).end == 10 * MIB
     assert readahead.index_at_end("a.pqt", 5 * MIB, 10 * MIB) is None

@@ -17,7 +17,7 @@ from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.eviction import evict
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
-from alyxfs.files.readahead import ReadAhead, index_at_end
+from alyxfs.files.readahead import ReadAhead, first_piece, index_at_end
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.files.verify import verify
 from alyxfs.net import give_back
@@ -40,6 +40,8 @@ MEMORY = 128 * 1024 * 1024
 """Bytes: what all fetches together may hold before they wait for the disk."""
 AHEAD_MEMORY = 96 * 1024 * 1024
 """Bytes that may be under way for nobody who waits for them already."""
+CROWDED_PIECE = 1024 * 1024
+"""Bytes that one reader may have under way ahead of it whatever the others have."""
 KEPT_FOR_READERS = 4
 """Connections that read-ahead leaves to those who wait."""
 LEFT_OVER_MEMORY = 96 * 1024 * 1024
@@ -103,10 +105,14 @@ class CachedHandle:
         extents = self._pattern.observe(offset, end, self.size)
         if self._ahead and not self._pattern.is_running:
             self._stop_ahead()
-        for extent in extents:
-            if not self._cache.may_fetch_ahead(extent.length):
-                break
+        for wanted in extents:
+            extent = wanted
             self._ahead = [item for item in self._ahead if not item.done]
+            if not self._cache.may_fetch_ahead(extent.length):
+                if self._ahead:
+                    break
+                # Many readers at once: a piece for each still costs far fewer requests than none.
+                extent = first_piece(extent, CROWDED_PIECE, backward=self._pattern.is_backward)
             self._ahead += self._file.want([extent], background=True)
             self._pattern.asked(extent)
 

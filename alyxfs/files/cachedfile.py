@@ -283,9 +283,12 @@ class CachedFile:
             for hole in holes:
                 self._take_up(hole.start // BLOCK, block_count(hole.end))
             holes = missing(self.written, extent) if holes else holes
+        if not holes:
+            return holes
+        near = [item for item in self.fetches if item.start < extent.end and extent.start < item.end]
         # The last block that a fetch has begun to write is not marked yet, and yet there.
-        begun = [Extent(item.start, item.saved_to) for item in self.fetches if item.saved_to > item.start]
-        return without(holes, [*begun, *(item.reach for item in self.fetches)])
+        begun = [Extent(item.start, item.saved_to) for item in near if item.saved_to > item.start]
+        return without(holes, [*begun, *(item.reach for item in near)])
 
     # Fetching
 

@@ -85,7 +85,9 @@ class Fetch:
 
     def covers(self, position: int) -> bool:
         """Whether the byte is in memory, will come there, or is in the block file through this fetch."""
-        return self.start <= position < self.saved_to or self.reach.start <= position < self.reach.end
+        if position < self.saved_to:
+            return position >= self.start
+        return self.held_from <= position < (self.arrived if self.done else self.end)
 
     def restart(self, end: int) -> None:
         """Begin at the beginning of the file, before the first byte came: the server sends it whole."""

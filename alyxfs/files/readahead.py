@@ -81,6 +81,11 @@ class ReadAhead:
         """Whether the last read followed the one before, or came at the same distance."""
         return self._direction != 0 or self._strides_ahead > 0
 
+    @property
+    def is_backward(self) -> bool:
+        """Whether the run goes towards the beginning of the file."""
+        return self._direction < 0
+
     def _follows(self, start: int, end: int) -> int:
         """1 if the read continues the run forward, -1 backward, 0 if it does neither."""
         if self._end < 0:
@@ -130,6 +135,13 @@ class ReadAhead:
         self._strides_wanted = min(2 * self._strides_wanted, MOST_STRIDES)
         places = (self._start + self._stride * step for step in batch)
         return [touched(place, place + length, size) for place in places if 0 <= place < size]
+
+
+def first_piece(extent: Extent, most: int, *, backward: bool) -> Extent:
+    """Give the part of the extent that is wanted first, of at most so many bytes (a multiple of a block)."""
+    if backward:
+        return Extent(max(extent.start, -(-extent.end // BLOCK) * BLOCK - most), extent.end)
+    return Extent(extent.start, min(extent.end, extent.start + most))
 
 
 def index_at_end(name: str, start: int, size: int) -> Extent | None:
