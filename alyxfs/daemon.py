@@ -55,13 +55,10 @@ def _be_a_daemon(serve: Callable[[Callable[[], None]], None], log_file: Path, wr
             os.write(writing, json.dumps(answer).encode())
             os.close(writing)
 
-    def ready() -> None:
-        _detach(log_file)
-        tell({"ready": True})
-
     try:
         log_to_file(log_file)
-        serve(ready)
+        _detach(log_file)
+        serve(lambda: tell({"ready": True}))
         status = 0
     except errors.AlyxfsError as error:
         logging.getLogger(__name__).info("ended: %s", error)
@@ -75,6 +72,7 @@ def _be_a_daemon(serve: Callable[[Callable[[], None]], None], log_file: Path, wr
 
 
 def _detach(log_file: Path) -> None:
+    """Let go of the caller's terminal and pipes, before any process is started that would inherit them."""
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

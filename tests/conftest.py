@@ -21,6 +21,13 @@ def demo(demo_directory):
         yield running
 
 
+@pytest.fixture(scope="session")
+def changing(demo_directory):
+    """A demo Alyx that the tests of writing change."""
+    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
+        yield running
+
+
 @pytest.fixture
 def home(tmp_path):
     """A home directory of one's own."""
@@ -34,4 +41,11 @@ def drive(demo, home):
     """The demo, mounted afresh."""
     with mounted(demo.url, home) as drive:
         demo.clear_requests()
+        yield drive
+
+
+@pytest.fixture(scope="session")
+def shared_drive(demo, tmp_path_factory):
+    """One drive for all tests that neither count requests nor care what was read before."""
+    with mounted(demo.url, tmp_path_factory.mktemp("shared") / "home") as drive:
         yield drive

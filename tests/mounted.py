@@ -60,7 +60,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), **extra}
 
 
-def run_alyxfs(home: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def run_alyxfs(home: Path, *arguments: str, timeout: float = 60, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     return subprocess.run(
         [sys.executable, "-m", "alyxfs", *arguments],
@@ -68,7 +68,7 @@ def run_alyxfs(home: Path, *arguments: str, **extra: str) -> subprocess.Complete
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
     )
 

@@ -54,7 +54,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_holds_what_the_server_selects(demo, drive, query):
+def test_a_query_holds_what_the_server_selects(demo, shared_drive, query):
     endpoint, *filters = query.split("/")
     asked = "&".join(
         f"{name}={urllib.parse.quote(urllib.parse.unquote(value))}"
@@ -65,7 +65,7 @@ def test_a_query_holds_what_the_server_selects(demo, drive, query):
         names.encode(str(row[lookup]) if lookup in row else row["url"].rsplit("/", 1)[-1], ".json")
         for row in Asking(demo.url).rows(f"/{endpoint}?{asked}")
     )
-    shown = sorted(os.listdir(drive / query), key=without_mark)
+    shown = sorted(os.listdir(shared_drive / query), key=without_mark)
     assert [without_mark(name) for name in shown] == keys
 
 
@@ -85,20 +85,20 @@ def test_the_queries_above_select_something(demo):
     assert empty == []
 
 
-def test_a_record_is_the_same_file_through_a_query(demo, drive):
-    listed = os.listdir(drive / "sessions/lab=cortexlab/number=1")
-    first = drive / "sessions/lab=cortexlab/number=1" / listed[0]
-    assert first.stat().st_ino == (drive / "sessions" / listed[0]).stat().st_ino
+def test_a_record_is_the_same_file_through_a_query(demo, shared_drive):
+    listed = os.listdir(shared_drive / "sessions/lab=cortexlab/number=1")
+    first = shared_drive / "sessions/lab=cortexlab/number=1" / listed[0]
+    assert first.stat().st_ino == (shared_drive / "sessions" / listed[0]).stat().st_ino
     assert json.loads(first.read_bytes())["lab"] == "cortexlab"
     other = next(row for row in Asking(demo.url).rows("/sessions") if row["lab"] == "harborlab")
-    assert not (drive / "sessions/lab=cortexlab" / f"{other['id']}.json").exists()
+    assert not (shared_drive / "sessions/lab=cortexlab" / f"{other['id']}.json").exists()
 
 
-def test_an_unknown_filter_is_never_everything(drive):
+def test_an_unknown_filter_is_never_everything(shared_drive):
     with raises(errno.ENOENT):
-        os.listdir(drive / "sessions/colour=red")
+        os.listdir(shared_drive / "sessions/colour=red")
     with raises(errno.ENOENT):
-        os.listdir(drive / "projects/colour=red")
+        os.listdir(shared_drive / "projects/colour=red")
 
 
 @pytest.mark.parametrize(
@@ -110,47 +110,53 @@ def test_an_unknown_filter_is_never_everything(drive):
         "datasets/session=not-a-uuid",
         "subjects/alive=perhaps",
         "weighings/date_range=2021-01-01,2022-01-01",
+        "sessions/lab=",
+        "sessions/lab=%20",
+        "sessions/django=",
+        "sessions/number=1/number=2",
     ],
 )
-def test_a_value_that_the_server_refuses_is_an_error_with_its_words(drive, query):
+def test_a_value_that_the_server_refuses_is_an_error_with_its_words(shared_drive, query):
     with raises(errno.EINVAL):
-        os.listdir(drive / query)
-    assert (drive / ".alyxfs" / "errors.log").read_text().strip()
+        os.listdir(shared_drive / query)
+    assert (shared_drive / ".alyxfs" / "errors.log").read_text().strip()
 
 
-def test_endpoints_without_filters_are_queried_by_plain_fields(demo, drive):
+def test_endpoints_without_filters_are_queried_by_plain_fields(demo, shared_drive):
     rows = Asking(demo.url).rows("/projects")
     user = next(row["users"][0] for row in rows if row["users"])
     expected = sorted(names.encode(row["name"], ".json") for row in rows if user in row["users"])
-    assert sorted(os.listdir(drive / "projects" / f"users={user}")) == expected
+    assert sorted(os.listdir(shared_drive / "projects" / f"users={user}")) == expected
     name = expected[0]
     narrower = f"name={urllib.parse.quote(names.decode(name[: -len('.json')]), safe='')}"
-    assert os.listdir(drive / "projects" / f"users={user}" / narrower) == [name]
-    assert (drive / "projects" / f"users={user}" / name).read_bytes() == (drive / "projects" / name).read_bytes()
+    assert os.listdir(shared_drive / "projects" / f"users={user}" / narrower) == [name]
+    assert (shared_drive / "projects" / f"users={user}" / name).read_bytes() == (
+        shared_drive / "projects" / name
+    ).read_bytes()
 
 
-def test_links_inside_a_query_lead_to_the_same_place(demo, drive):
+def test_links_inside_a_query_lead_to_the_same_place(demo, shared_drive):
     session = next(row for row in Asking(demo.url).rows("/sessions?lab=cortexlab") if row["number"] and row["subject"])
-    through = os.path.realpath(drive / "sessions/lab=cortexlab" / session["id"])
-    assert through == os.path.realpath(drive / "sessions" / session["id"])
+    through = os.path.realpath(shared_drive / "sessions/lab=cortexlab" / session["id"])
+    assert through == os.path.realpath(shared_drive / "sessions" / session["id"])
     assert os.path.isdir(through)
 
 
-def test_links_and_descriptions_are_not_listed(drive):
-    listed = os.listdir(drive / "subjects")
+def test_links_and_descriptions_are_not_listed(shared_drive):
+    listed = os.listdir(shared_drive / "subjects")
     assert all(name.endswith(".json") for name in listed)
     assert ".schema.json" not in listed
 
 
-def test_every_endpoint_describes_itself(drive):
-    for endpoint in os.listdir(drive.path):
+def test_every_endpoint_describes_itself(shared_drive):
+    for endpoint in os.listdir(shared_drive.path):
         if endpoint == "data":
             continue
-        schema = json.loads((drive / endpoint / ".schema.json").read_bytes())
+        schema = json.loads((shared_drive / endpoint / ".schema.json").read_bytes())
         assert schema["endpoint"] == endpoint
-        assert (drive / endpoint / ".help.md").read_text().startswith(f"# {endpoint}\n")
-    sessions = json.loads((drive / "sessions" / ".schema.json").read_bytes())
+        assert (shared_drive / endpoint / ".help.md").read_text().startswith(f"# {endpoint}\n")
+    sessions = json.loads((shared_drive / "sessions" / ".schema.json").read_bytes())
     assert sessions["look_up"] == "id"
     assert "date_range" in sessions["filters"]
     assert "narrative" in sessions["fields"]
-    assert "ignores upper and lower case" in (drive / "sessions" / ".help.md").read_text()
+    assert "ignores upper and lower case" in (shared_drive / "sessions" / ".help.md").read_text()

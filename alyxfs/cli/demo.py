@@ -32,12 +32,16 @@ def demo(directory: str | None, serve: bool, port: int, scale: int, rw: bool) ->
     mount_point = prepared_mount_point(directory)
     click.echo("Starting the demo Alyx (the first time, its data are made) ...")
 
-    def run(ready: mounting.Ready) -> None:
-        with demo_server.running_demo(demo_server.default_directory(), scale=scale, port=port) as running:
-            chosen = settings.load(running.url, {"rw": rw})
-            mounting.run(
-                mounting.Plan(running.url, mount_point, chosen, user=running.user, password=running.password), ready
-            )
+    log_file = daemon.log_path(mount_point)
 
-    daemon.run_in_background(run, daemon.log_path(mount_point))
+    def run(ready: mounting.Ready) -> None:
+        try:
+            with demo_server.running_demo(demo_server.default_directory(), scale=scale, port=port) as running:
+                chosen = settings.load(running.url, {"rw": rw})
+                account = {"user": running.user, "password": running.password}
+                mounting.run(mounting.Plan(running.url, mount_point, chosen, **account), ready)
+        except demo_server.DemoError as error:
+            raise ConfigurationError(f"{error} See {log_file}.") from error
+
+    daemon.run_in_background(run, log_file)
     click.echo(f"The demo Alyx is mounted at {mount_point}; help is in {mount_point}/.alyxfs/help.md.")

@@ -114,9 +114,9 @@ def prepared_mount_point(place: str) -> Path:
     mount_point = Path(place).expanduser().absolute()
     try:
         mount_point.mkdir(mode=0o700, parents=True, exist_ok=True)
+        occupied = any(mount_point.iterdir())  # fails where the process of a drive is gone
         if os.path.ismount(mount_point):
             raise ConfigurationError(f"Something is mounted at {mount_point} already.")
-        occupied = any(mount_point.iterdir())
     except OSError as error:
         if error.errno == errno.ENOTCONN:
             raise ConfigurationError(

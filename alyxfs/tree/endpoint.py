@@ -158,6 +158,13 @@ class EndpointDirectory(Directory):
         if offered is None:
             known = ", ".join(sorted(self.endpoint.filters))
             raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
+        if not value.strip():
+            raise errors.Invalid(f"The filter {filter_name} needs a value: without one the server gives everything.")
+        if filter_name != "django" and any(filter_name == name for name, _ in self.query):
+            raise errors.Invalid(
+                f"The filter {filter_name} stands twice in this path, and the server would take only the last one: "
+                "use django= for a second condition on the same field."
+            )
         if offered.kind == "boolean" and value.lower() not in BOOLEANS:
             raise errors.Invalid(f"The filter {filter_name} takes true or false, not {value!r}.")
         return self.narrowed((*self.query, (filter_name, value)))
