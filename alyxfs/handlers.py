@@ -53,6 +53,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "method": entry.method,
         "state": entry.state.value,
         "status": entry.status,
+        "fields": sorted(entry.request) if isinstance(entry.request, dict) else [],
         "remark": entry.remark,
         "undo_of": entry.undo_of,
     }

@@ -35,7 +35,7 @@ set_up() {
     extras=demo
     if [ "$purpose" = test ]; then
         extras=demo,test
-        packages+=(tree rsync zip attr jq vim-tiny nano procps)
+        packages+=(tree rsync zip attr jq vim nano emacs-nox moreutils git perl procps)
     fi
     install_system_packages "${packages[@]}"
     [ -e /dev/fuse ] || fail "/dev/fuse is missing: load the kernel module fuse, or start the container with --device /dev/fuse."
