@@ -7,6 +7,7 @@ import functools
 import hashlib
 import logging
 import os
+import pathlib
 import stat
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -19,7 +20,6 @@ from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
-    from pathlib import Path
 
     from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
@@ -146,7 +146,7 @@ class Kernel(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, drive: Drive, *, deadline: float, cache_directory: Path) -> None:
+    def __init__(self, drive: Drive, *, deadline: float, cache_directory: pathlib.Path) -> None:
         super().__init__()
         self._drive = drive
         self._inodes = Inodes(drive.root)
@@ -550,7 +550,14 @@ def process_of(thread: int) -> int:
 
 
 async def serve(
-    kernel: Kernel, mount_point: Path, source: str, ready: Callable[[], object], *, writable: bool, allow_other: bool
+    kernel: Kernel,
+    mount_point: pathlib.Path,
+    source: str,
+    ready: Callable[[], object],
+    *,
+    writable: bool,
+    allow_other: bool,
+    read_ahead: int,
 ) -> None:
     """Mount, call ``ready`` once the kernel's requests are answered, and serve until the drive is unmounted.
 
@@ -572,7 +579,9 @@ async def serve(
         async with background_tasks() as nursery:
 
             async def announce() -> None:
-                await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
+                state = await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
+                if read_ahead:
+                    set_read_ahead(state.st_dev, read_ahead)
                 log.info("mounted at %s", mount_point)
                 ready()
 
@@ -580,3 +589,14 @@ async def serve(
             await pyfuse3.main()
     finally:
         pyfuse3.close(unmount=True)
+
+
+def set_read_ahead(device: int, kibibytes: int) -> None:
+    """Tell the kernel how far to read ahead on this mount; raises ConfigurationError where it does not let us."""
+    setting = pathlib.Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    try:
+        setting.write_text(str(kibibytes))
+    except OSError as error:
+        raise errors.ConfigurationError(
+            f"The kernel's read-ahead cannot be set ({error.strerror}): it takes root."
+        ) from error

@@ -136,6 +136,7 @@ async def _serve(plan: Plan, ready: Ready) -> None:
             ready,
             writable=settings.rw,
             allow_other=settings.allow_other,
+            read_ahead=settings.kernel_read_ahead,
         )
 
 

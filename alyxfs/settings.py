@@ -51,6 +51,12 @@ class Settings:
         520.0, "Requests that the server is asked at most; Alyx throttles at 550 a minute.", "requests"
     )
     file_connections: int = _option(16, "Connections to a file server at a time.", "connections")
+    kernel_read_ahead: int = _option(
+        0,
+        "How much the kernel reads ahead of a program: 1024 makes reading whole files faster and sparse reading "
+        "dearer; needs root. 0 leaves it as it is.",
+        "KiB",
+    )
     cache_directory: Path = _option(USER_CACHE, "Where data files and what is known of servers are kept.")  # noqa: RUF009 - makes a field
     cache_limit: float = _option(50.0, "Disk space that data files may take; 5 % of the disk always stay free.", "GiB")
     one_directory: str = _option(
