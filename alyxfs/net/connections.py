@@ -33,7 +33,7 @@ def make_client(base: str, connections: int) -> httpx.AsyncClient:
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEPALIVE
         )
         return httpx.AsyncClient(limits=limits, verify=_certificates(), **settings)  # type: ignore[arg-type]
-    transport = Transport(_certificates(), connections, KEEPALIVE)
+    transport = Transport(_certificates(), KEEPALIVE)
     return httpx.AsyncClient(transport=transport, trust_env=False, **settings)  # type: ignore[arg-type]
 
 

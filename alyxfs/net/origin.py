@@ -67,8 +67,9 @@ class Origin:
     def __init__(self, base: str, client: httpx.AsyncClient, politeness: Politeness) -> None:
         self.base = base
         self.client = client
-        # The pool must never be contended: httpx loses connections for good when a request that waits for one is
-        # cancelled. So the limiter is no larger than the pool and is taken first.
+        # Taken before each request, and the only limit: each request under way has a connection of its own. Where a
+        # proxy is between, it keeps httpx's pool from being contended, which loses connections for good when a
+        # request that waits for one is cancelled.
         self.limiter = trio.CapacityLimiter(politeness.connections)
         self.bucket = TokenBucket(politeness.requests_per_minute) if politeness.requests_per_minute else None
         self.authorization: Callable[[], str | None] | None = None
