@@ -124,6 +124,7 @@ def read_files(
             about |= {
                 "form": form,
                 "runs": runs,
+                "part": bool(only or chosen),
                 "sizes": dataclasses.asdict(FORMS[form]),
                 "round_trip": server.round_trip,
             }
@@ -133,6 +134,7 @@ def read_files(
                 wanted = frozenset(workload.measures) & frozenset(only or MEASURES)
                 for run in range(runs if wanted else 0):
                     measure(found, workload, run, Bench(service, FORMS[form], wanted, random.Random(run)), there)
+                report.write(found, results, plot=False)  # what was measured is kept whatever happens next
     report.print_tables(found, Console(width=140))
     for path in report.write(found, results):
         print(f"written: {path}")

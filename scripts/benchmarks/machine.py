@@ -50,9 +50,9 @@ def _cpu_seconds(process: int | None) -> float:
 
 
 def peak_memory(process: int) -> int:
-    """The most bytes of memory that the process has had."""
+    """The most bytes of memory that the process has had; 0 where it has ended."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def can_drop_page_cache() -> bool:

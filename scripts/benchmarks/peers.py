@@ -199,6 +199,8 @@ def _watched(process: subprocess.Popen) -> Iterator[None]:
         if not watchdog.is_alive():
             raise SampleError(f"given up after {LONGEST_SAMPLE:g} s") from error
         raise SampleError(f"{type(error).__name__}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SampleError(str(error)) from error
     finally:
         watchdog.cancel()
 

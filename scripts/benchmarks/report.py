@@ -141,9 +141,12 @@ def _about(about: Mapping[str, Any]) -> str:
 
 
 def write(results: Results, directory: Path, *, plot: bool = True) -> list[Path]:
-    """Write JSON, table and, where matplotlib is installed, plot; return the paths."""
+    """Write JSON, table and, where matplotlib is installed, plot; return the paths.
+
+    A run of some measures or peers alone has names of its own, so that it does not replace a whole one.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    name = f"read-{results.about['form']}"
+    name = f"read-{results.about['form']}{'-part' if results.about['part'] else ''}"
     written = [directory / f"{name}.json", directory / f"{name}.txt"]
     written[0].write_text(json.dumps(results.as_dict(), indent=1) + "\n", encoding="utf-8")
     with written[1].open("w", encoding="utf-8") as file:
