@@ -61,7 +61,7 @@ class Writing:
         return (self.drive / ".alyxfs" / "errors.log").read_text()
 
     def rejected(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in (self.drive / ".alyxfs" / "rejected").iterdir()}
+        return {path.name: path.read_text(errors="replace") for path in (self.drive / ".alyxfs" / "rejected").iterdir()}
 
 
 @contextlib.contextmanager
