@@ -16,7 +16,20 @@ import trio
 
 from alyxfs import errors
 from alyxfs.nursery import background_tasks
-from alyxfs.tree import Attributes, Directory, Drive, Entries, File, Kind, Link, Node, Reader, Writable, Writer
+from alyxfs.tree import (
+    Attributes,
+    DataReader,
+    Directory,
+    Drive,
+    Entries,
+    File,
+    Kind,
+    Link,
+    Node,
+    Reader,
+    Writable,
+    Writer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -435,11 +448,21 @@ class Kernel(pyfuse3.Operations):
         In a thread: the kernel waits for reads of these pages that are under way, and this loop answers them.
         """
         for number in self._inodes.numbers(tuple(beginnings)):
-            try:
-                await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
-            except OSError as error:
-                if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
-                    raise
+            await self._invalidate(number)
+
+    async def _invalidate(self, number: int) -> None:
+        self._versions.pop(number, None)
+        try:
+            await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
+                raise
+
+    async def invalidate_file(self, dataset: str) -> None:
+        """Make the kernel drop what it keeps of a data file that is open: its size or content was not as thought."""
+        for number, reader in list(self._open_files.values()):
+            if isinstance(reader, DataReader) and reader.dataset == dataset:
+                await self._invalidate(number)
 
     async def _extended_attributes(self, number: int) -> dict[str, str]:
         values = {XATTR_PREFIX + name: value for name, value in await self._named_attributes(number)}

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -106,19 +107,22 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         library = await stack.enter_async_context(open_library(api, store, time_to_live=settings.time_to_live))
         schema = await library.schema()
         await library.check_access()
+        nursery = await stack.enter_async_context(background_tasks())
+        changes = Changes(nursery)
+        limit = int(settings.cache_limit * GIB)
         files = await stack.enter_async_context(
-            open_file_cache(network, settings.cache_directory / "files", limit_bytes=int(settings.cache_limit * GIB))
+            open_file_cache(network, settings.cache_directory / "files", limit_bytes=limit, on_change=changes.of_file)
         )
         _trust_file_server(network, settings)
         one_directory = Path(settings.one_directory).expanduser() if settings.one_directory else None
         inventory = await stack.enter_async_context(open_inventory(api, store, library, known_here / "tables"))
         preferred = tuple(name.strip() for name in settings.preferred_repositories.split(",") if name.strip())
-        drive = Drive(library, schema, Catalogue(library, inventory, one_directory, preferred), files)
+        shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
+        catalogue = Catalogue(library, inventory, one_directory, preferred, shows_inflated=shows_inflated)
+        drive = Drive(library, schema, catalogue, files)
         # Not in the cache: the address of a socket may have 107 bytes at most.
         orders = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alyxfs-"))) / "orders"
         drive.orders = str(orders)
-        nursery = await stack.enter_async_context(background_tasks())
-        changes = Changes(nursery)
         editor = None
         if settings.rw:
             editor = await _allow_writing(plan, stack, drive, api, library, nursery, changes, known_here)
@@ -190,6 +194,11 @@ class Changes:
         """Drop what the kernel keeps of nodes whose identity begins with one of these."""
         if self.operations is not None and beginnings:
             self._nursery.start_soon(self.operations.invalidate, beginnings)
+
+    def of_file(self, dataset: str) -> None:
+        """A data file was found to be other than the database, or an earlier answer, said."""
+        if self.operations is not None:
+            self._nursery.start_soon(self.operations.invalidate_file, dataset)
 
     def note(self, endpoint: str, key: str | None) -> None:
         """A record, or an endpoint as a whole, was changed by others."""

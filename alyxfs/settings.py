@@ -65,6 +65,9 @@ class Settings:
     preferred_repositories: str = _option(
         "", "Beginnings of names of data repositories, best first, as `aws,flatiron`. Empty: the server's own choice."
     )
+    hide_inflated: bool = _option(
+        False, "Do not show compressed recordings (`x.cbin` with its `x.ch`) as raw `x.bin`, too."
+    )
     file_server: str = _option("", "Address of the file server that the next two are for; no other host gets them.")
     file_user: str = _option("", "User for that file server (Basic authentication).")
     file_password: str = _option(

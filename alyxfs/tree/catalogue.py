@@ -45,8 +45,11 @@ class Catalogue:
         inventory: Inventory,
         one_directory: Path | None = None,
         preferred: tuple[str, ...] = (),
+        *,
+        shows_inflated: bool = True,
     ) -> None:
         self.library = library
+        self.shows_inflated = shows_inflated
         self.inventory = inventory
         self._one_directory = one_directory
         self._preferred = preferred

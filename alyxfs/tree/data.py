@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from alyxfs import names
 from alyxfs.alyx.tables import TABLES
-from alyxfs.files import Source
 from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.aggregates import Aggregates
-from alyxfs.tree.node import Attributes, Directory, File, FixedEntries, Kind, Node, no_such_name
+from alyxfs.tree.datafile import LIFETIME, DataFileNode
+from alyxfs.tree.inflated import inflated_files
+from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, Node, no_such_name
 from alyxfs.tree.one_tables import table_files
 
 if TYPE_CHECKING:
@@ -17,16 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datafiles import DataFile, SessionPlace
-    from alyxfs.files import FileCache, OpenFile
+    from alyxfs.files import FileCache
     from alyxfs.tree.catalogue import Catalogue, Folders
 
 SUBJECTS = "Subjects"
 SESSION_DEPTH = 5
 """Names between ``data/`` and what is in a session: lab, Subjects, subject, date, number."""
-ESTIMATED_SIZE = 4096
-"""Bytes shown of a file whose size the database does not know, until it has been opened."""
-LIFETIME = 10.0
-"""Seconds that the kernel may keep what a directory of data showed."""
 
 
 class _DataDirectory(Directory):
@@ -209,6 +206,11 @@ class FileTree(_DataDirectory):
         """Unix seconds, of everything in the tree."""
         return self._modified
 
+    @property
+    def shows_inflated(self) -> bool:
+        """Whether compressed recordings show as raw files, too."""
+        return False
+
     async def contents(self) -> Folders:
         """All folders and files of the tree."""
         raise NotImplementedError
@@ -247,6 +249,11 @@ class SessionDirectory(FileTree):
         super().__init__(files, identity, place.start)
         self._catalogue = catalogue
         self.place = place
+
+    @property
+    def shows_inflated(self) -> bool:
+        """See FileTree."""
+        return self._catalogue.shows_inflated
 
     async def contents(self) -> Folders:
         """See FileTree: from the tables, or one request for the session's detail."""
@@ -327,91 +334,6 @@ def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -
         if name in children:
             name = names.encode(file.name, f"~{file.identity[:8]}")
         children[name] = DataFileNode(tree, f"{identity}/{name}", file)
+    if tree.shows_inflated:
+        children.update(inflated_files(children))
     return children
-
-
-class DataFileNode(File):
-    """A data file; its bytes come from the file server, through the cache."""
-
-    __slots__ = ("_identity", "_tree", "file")
-
-    def __init__(self, tree: FileTree, identity: str, file: DataFile) -> None:
-        self._tree = tree
-        self._identity = identity
-        self.file = file
-
-    @property
-    def identity(self) -> str:
-        """The path below the drive."""
-        return self._identity
-
-    def attributes(self) -> Attributes:
-        """The database's size, or the file server's once that is known."""
-        size = self._tree.files.known_size(self._source(self.file))
-        if size is None:
-            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0)
-        return Attributes(Kind.FILE, size, self._tree.modified, LIFETIME)
-
-    async def open(self, process: int) -> _DataReader:  # noqa: ARG002 - the same for all
-        """Open through the cache; no request of the file server where the size is known."""
-        source = self._source(self.file)
-        is_here = self._tree.files.cached_share(source) > 0 or any(path.exists() for path in source.local)
-        source = self._source(await self._tree.with_address(self.file, is_here=is_here))
-        return _DataReader(await self._tree.files.open(source), source.version)
-
-    async def extended_attributes(self) -> dict[str, str]:
-        """Which dataset this is, and how much of it is on this machine."""
-        source = self._source(self.file)
-        attributes = {
-            **self._tree.about(),
-            "id": self.file.identity,
-            "endpoint": "datasets",
-            "dataset": self.file.identity,
-            "hash": self.file.digest,
-            "qc": self.file.qc,
-            "revision": self.file.revision,
-            "cached": f"{self._tree.files.cached_share(source):.0%}",
-        }
-        if url := source.url:
-            attributes["url"] = url
-        if remark := self._tree.files.remark(source):
-            attributes["remark"] = remark
-        return attributes
-
-    def _source(self, file: DataFile, *, with_neighbours: bool = True) -> Source:
-        return Source(
-            identity=file.identity,
-            name=file.name,
-            url=file.url,
-            size=file.size,
-            digest=file.md5,
-            version=file.digest,
-            local=self._tree.local_copies(file),
-            neighbours=self._neighbour_sources if with_neighbours else None,
-        )
-
-    def _neighbour_sources(self) -> list[Source]:
-        neighbours = sorted(self._tree.neighbours(self.file), key=lambda file: file.name)
-        return [self._source(file, with_neighbours=False) for file in neighbours]
-
-
-class _DataReader:
-    """An open data file."""
-
-    def __init__(self, opened: OpenFile, content_version: str) -> None:
-        self._opened = opened
-        self._content_version = content_version
-
-    @property
-    def content_version(self) -> str:
-        return self._content_version
-
-    @property
-    def size(self) -> int:
-        return self._opened.size
-
-    async def read(self, offset: int, size: int) -> bytes:
-        return await self._opened.read(offset, size)
-
-    async def close(self) -> None:
-        await self._opened.close()

@@ -1,0 +1,149 @@
+"""A data file, and what the tree around it must know of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from alyxfs.alyx.datafiles import address_on_the_wire
+from alyxfs.files import Source
+from alyxfs.tree.node import Attributes, File, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from alyxfs.alyx.datafiles import DataFile
+    from alyxfs.files import FileCache, OpenFile
+
+ESTIMATED_SIZE = 4096
+"""Bytes shown of a file whose size the database does not know, until it has been opened."""
+LIFETIME = 10.0
+"""Seconds that the kernel may keep what a directory of data showed."""
+
+
+class Surroundings(Protocol):
+    """The tree that a data file stands in."""
+
+    files: FileCache
+
+    @property
+    def modified(self) -> float:
+        """Unix seconds, of everything in the tree."""
+
+    def about(self) -> dict[str, str]:
+        """Extended attributes of everything in the tree."""
+
+    def local_copies(self, file: DataFile) -> tuple[Path, ...]:
+        """Where the user may have a file already."""
+
+    def neighbours(self, file: DataFile) -> Sequence[DataFile]:
+        """The files of the same folder with their addresses, as far as they are known; never awaits."""
+
+    async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:
+        """The file as it can be opened; ``is_here``: some of it is on this machine, which must do if need be."""
+
+
+class DataFileNode(File):
+    """A data file; its bytes come from the file server, through the cache."""
+
+    __slots__ = ("_identity", "_tree", "file")
+
+    def __init__(self, tree: Surroundings, identity: str, file: DataFile) -> None:
+        self._tree = tree
+        self._identity = identity
+        self.file = file
+
+    @property
+    def identity(self) -> str:
+        """The path below the drive."""
+        return self._identity
+
+    def attributes(self) -> Attributes:
+        """The database's size, or the file server's once that is known."""
+        size = self._tree.files.known_size(self.source())
+        if size is None:
+            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0)
+        return Attributes(Kind.FILE, size, self._tree.modified, LIFETIME)
+
+    async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
+        """Open through the cache; no request of the file server where the size is known."""
+        source = await self.source_with_address()
+        return DataReader(await self._tree.files.open(source), source.version, source.identity)
+
+    @property
+    def files(self) -> FileCache:
+        """Where its bytes come from."""
+        return self._tree.files
+
+    def source(self) -> Source:
+        """The file as far as it is known without asking."""
+        return self._source(self.file)
+
+    async def source_with_address(self) -> Source:
+        """The file as it can be opened."""
+        source = self.source()
+        is_here = self._tree.files.cached_share(source) > 0 or any(path.exists() for path in source.local)
+        return self._source(await self._tree.with_address(self.file, is_here=is_here))
+
+    async def extended_attributes(self) -> dict[str, str]:
+        """Which dataset this is, and how much of it is on this machine."""
+        source = self.source()
+        attributes = {
+            **self._tree.about(),
+            "id": self.file.identity,
+            "endpoint": "datasets",
+            "dataset": self.file.identity,
+            "hash": self.file.digest,
+            "qc": self.file.qc,
+            "revision": self.file.revision,
+            "cached": f"{self._tree.files.cached_share(source):.0%}",
+        }
+        if url := source.url:
+            attributes["url"] = url
+        if remark := self._tree.files.remark(source):
+            attributes["remark"] = remark
+        return attributes
+
+    def _source(self, file: DataFile, *, with_neighbours: bool = True) -> Source:
+        return Source(
+            identity=file.identity,
+            name=file.name,
+            url=address_on_the_wire(file.url) if file.url else None,
+            size=file.size,
+            digest=file.md5,
+            version=file.digest,
+            local=self._tree.local_copies(file),
+            neighbours=self._neighbour_sources if with_neighbours else None,
+        )
+
+    def _neighbour_sources(self) -> list[Source]:
+        neighbours = sorted(self._tree.neighbours(self.file), key=lambda file: file.name)
+        return [self._source(file, with_neighbours=False) for file in neighbours]
+
+
+class DataReader:
+    """An open data file."""
+
+    def __init__(self, opened: OpenFile, content_version: str, dataset: str) -> None:
+        self.dataset = dataset
+        """UUID of the dataset whose bytes these are."""
+        self._opened = opened
+        self._content_version = content_version
+
+    @property
+    def content_version(self) -> str:
+        """See Reader."""
+        return self._content_version
+
+    @property
+    def size(self) -> int:
+        """See Reader."""
+        return self._opened.size
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See Reader."""
+        return await self._opened.read(offset, size)
+
+    async def close(self) -> None:
+        """See Reader."""
+        await self._opened.close()
