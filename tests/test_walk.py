@@ -15,6 +15,12 @@ from alyxfs.alyx.walk import Walk
 from small_alyx import identifiers
 
 
+def meets(identity, lookup, value):
+    """Whether a record is among those that one condition on its id leaves."""
+    assert lookup.startswith(("id__", "pk__"))
+    return identity >= value if lookup.endswith("gte") else identity < value
+
+
 class List:
     """A list of the server that changes under the walk."""
 
@@ -29,12 +35,11 @@ class List:
     async def fetch(self, filters, limit, offset):
         self.requests.append((filters, limit, offset))
         self.before(self.rows, len(self.requests))
-        rows = list(self.rows)
-        if filters:
-            words = filters[0][1].split(",")
-            for field, value in zip(words[::2], words[1::2], strict=True):
-                rows = [row for row in rows if (row["id"] >= value if field == "id__gte" else row["id"] < value)]
-        elif self.shuffled:
+        words = filters[0][1].split(",") if filters else []
+        if len(set(words[::2])) < len(words[::2]):
+            raise errors.ServerFault("Duplicated fields", status=500)
+        rows = [row for row in self.rows if all(map(meets, [row["id"]] * len(words), words[::2], words[1::2]))]
+        if self.shuffled:
             random.shuffle(rows)
         page = rows[offset : offset + limit]
         if any(row["id"] in self.failing for row in page):
@@ -87,6 +92,29 @@ def test_rows_that_go_in_front_make_the_walk_skip_none():
     assert set(found) >= {row["id"] for row in source.rows}
 
 
+@pytest.mark.parametrize(
+    ("count", "steps"), [(1272, {2: 1, 3: 1, 4: -2, 5: -1}), (1274, {2: 1, 3: 1, 4: -2, 5: 2, 6: -3})]
+)
+def test_what_comes_and_goes_in_front_hides_no_row_behind_the_count(count, steps):
+    """As many go as are skipped, so that the count at the end tells nothing."""
+    ids, new = identifiers(count), identifiers(9, seed=1)
+
+    def change(rows, request):
+        number = steps.get(request, 0)
+        rows[:0] = [{"id": new.pop()} for _ in range(number)]
+        del rows[: -min(0, number)]
+
+    found, _ = walked(List(ids, before=change))
+    assert set(found) >= set(ids)
+
+
+def test_a_list_that_is_emptied_under_the_walk_ends_soon():
+    source = List(identifiers(3000), before=lambda rows, request: rows.clear() if request == 3 else None)
+    found, _ = walked(source)
+    assert len(found) == 274
+    assert len(source.requests) <= 6
+
+
 def test_a_row_that_moves_to_the_front_is_found():
     ids = identifiers(4000)
     source = List(ids, before=lambda rows, request: rows.insert(0, rows.pop()) if request == 3 else None)
@@ -100,6 +128,58 @@ def test_a_list_without_order_goes_by_ranges_of_id():
     assert sorted(found) == sorted(row["id"] for row in source.rows)
     assert len(found) == len(set(found))
     assert len(source.requests) <= 20_000 / 900 + 4
+
+
+@pytest.mark.parametrize("own", ["id__gte", "pk__lt"])
+def test_a_condition_on_the_id_of_the_users_own_is_named_once(own):
+    """The server refuses a field that stands twice."""
+    source = List(identifiers(9000), shuffled=True)
+    half = "80000000-0000-0000-0000-000000000000"
+    found, walk = walked(source, unordered=True, filters=(("django", f"{own},{half}"),))
+    assert sorted(found) == sorted(row["id"] for row in source.rows if meets(row["id"], own, half))
+    assert walk.remarks == []
+    assert len(source.requests) <= 2 * 4500 / 900 + 4
+
+
+def test_a_walk_that_can_use_no_condition_of_its_own_says_what_it_lacks():
+    zero, all_ids = "0" * 8 + "-0000" * 3 + "-" + "0" * 12, "g"
+    source = List(identifiers(9000), shuffled=True)
+    filters = (("django", f"id__gte,{zero},pk__lt,{all_ids}"),)
+    with pytest.raises(errors.ServerFault, match=r"\d+ of the 9000 records could not be had .*no order"):
+        walked(source, unordered=True, filters=filters)
+    assert len(source.requests) <= 2 * (9 + 21)
+
+
+def test_a_walk_that_comes_to_no_end_by_ranges_says_so():
+    """A server that ignores the conditions."""
+    source = List(identifiers(3000))
+
+    async def fetch(filters, limit, offset):
+        return await List.fetch(source, (), limit, offset)
+
+    source.fetch = fetch
+    with pytest.raises(errors.ServerFault, match=r"of the 3000 records could not be had .*again and again"):
+        walked(source, unordered=True)
+    assert len(source.requests) <= 100
+
+
+def test_ranges_that_all_fail_end_with_the_servers_words():
+    source = List(identifiers(9000), before=fail_ranges)
+    with pytest.raises(errors.ServerFault, match="no such look-up"):
+        walked(source, unordered=True)
+    assert len(source.requests) <= 40
+
+
+def fail_ranges(_rows, request):
+    if request > 1:
+        raise errors.ServerFault("no such look-up", status=500)
+
+
+def test_ranges_fit_rows_that_are_large():
+    source = List(identifiers(4000), shuffled=True, row_bytes=100_000)
+    found, _ = walked(source, unordered=True)
+    assert len(found) == 4000
+    assert len(source.requests) <= 2 * 4000 * 100_000 / 16e6
 
 
 def test_missing_order_is_noticed_and_made_up_for():

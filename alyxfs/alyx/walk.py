@@ -42,6 +42,9 @@ RANGE_ROWS = 925
 BAD_ROWS_IN_A_ROW = 3
 """Single rows that fail one after the other before the whole list counts as failing."""
 
+SPARE_REQUESTS = 64
+"""Requests of ranges that may bring nothing new, beside two for each range: halvings around a few failing rows."""
+
 STEPS_BACK = 20
 """Times a walk goes back because rows moved; after that the count at the end decides."""
 
@@ -64,10 +67,10 @@ class _Range:
     count: int | None = None
     faults: int = 0
 
-    def conditions(self) -> list[str]:
-        """The range as ``django`` conditions."""
-        conditions = [f"id__gte,{uuid.UUID(int=self.low)}"] if self.low else []
-        return conditions + ([f"id__lt,{uuid.UUID(int=self.high)}"] if self.high < _ALL_IDS else [])
+    def conditions(self, field: str) -> list[str]:
+        """The range as ``django`` conditions on the field that holds the id."""
+        conditions = [f"{field}__gte,{uuid.UUID(int=self.low)}"] if self.low else []
+        return conditions + ([f"{field}__lt,{uuid.UUID(int=self.high)}"] if self.high < _ALL_IDS else [])
 
     def halves(self) -> tuple[_Range, _Range]:
         middle = (self.low + self.high) // 2
@@ -94,7 +97,7 @@ class Walk:
         self._fetch = fetch
         self._filters = filters
         self._identify = identify
-        self._has_ranges = has_ranges
+        self._id = _free_name_of_id(filters) if has_ranges else None
         self._unordered = unordered
         self._seen: set[str] = set()
         self._next = 0  # offset of the first row that was not asked for
@@ -105,18 +108,21 @@ class Walk:
         self._skipped = 0
         self._bad_in_a_row = 0
         self._steps_back = 0
+        self._ahead: set[str] = set()  # identities met behind a gap that is not closed yet
         self._last: str | None = None  # identity of the last row of the last page
         self._disturbed = False  # rows moved since the front of the list was seen
         self._at_front = False
         self._walks_left = MORE_WALKS
         self._ranges: list[_Range] | None = None
-        self._range_requests_left = 0
+        self._idle_requests_left = 0
+        self._reason = "it gives the same ones again and again"
         self._known: list[int] = []
 
     async def more(self) -> list[dict[str, Any]]:
         """The new rows of one more page, at times none; sets ``ended`` when there is no more to come.
 
-        Raises what the requests raise; the walk can be continued after that.
+        Raises what the requests raise, and the walk can be continued after that. Raises ServerFault where rows are
+        known to lack and cannot be had: what it gave until then is good, and not the whole list.
         """
         if self._ranges is not None:
             return await self._more_of_ranges(self._ranges)
@@ -133,23 +139,30 @@ class Walk:
         self._pages += 1
         self.count = page.count
         first = self._identify(page.rows[0]) if page.rows and self._overlap else self._last
-        self._disturbed = self._disturbed or first != self._last
-        moved_up = first is not None and first not in self._seen
+        # The row of the overlap is none of those before it, or so many went that there is no such row.
+        moved_up = self._overlap and (not self._follows(first) if page.rows else self._next > 1)
+        self._disturbed = self._disturbed or moved_up or first != self._last
         fresh = self._unseen(page.rows)
         if page.rows:
             self._last = self._identify(page.rows[-1])
         if moved_up and self._steps_back < STEPS_BACK:
             self._steps_back += 1
+            self._ahead.update(map(self._identify, fresh))
             self._next = max(1, self._next - (limit - 1))
             return fresh
+        self._ahead.difference_update(map(self._identify, page.rows))
         self._next += len(page.rows) - self._overlap
         self._overlap = bool(page.rows)
         past_end = len(page.rows) < limit if page.count is None else self._next >= page.count
         if self._at_front or not page.rows or past_end:
             self._finish_pages()
-        elif self._unordered and self._has_ranges and self._pages == 1 and page.count is not None:
+        elif self._unordered and self._id and self._pages == 1 and page.count is not None:
             self._begin_ranges(page.count, known_matter=False)
         return fresh
+
+    def _follows(self, first: str | None) -> bool:
+        """Whether all rows before this one were seen: it is part of the pages that join without a gap."""
+        return first in self._seen and first not in self._ahead
 
     async def _page_or_smaller(self, limit: int) -> Page | None:
         """The next page, or None after a failure that one bad row can explain: the next try is smaller, or one on."""
@@ -197,14 +210,23 @@ class Walk:
             self._begin_again()
         elif lacking <= 0:
             self.ended = True
-        elif self._has_ranges and all(map(_UUID.fullmatch, self._seen)):
+        elif self._id and self._is_by_uuid():
             self._begin_ranges(self.count or 0, known_matter=True)
         elif self._walks_left > 0:
             self._walks_left -= 1
             self._at_front = False
             self._begin_again()
+        elif self._is_by_uuid():
+            raise self._incomplete("it gives them in no order, and the query leaves no condition on the id to add")
         else:
-            self.ended = True
+            self.ended = True  # rows without an id of their own: equal ones count as one
+
+    def _is_by_uuid(self) -> bool:
+        return all(map(_UUID.fullmatch, self._seen))
+
+    def _incomplete(self, reason: str) -> errors.ServerFault:
+        lacking = max(1, (self.count or 0) - self._skipped - len(self._seen))
+        return errors.ServerFault(f"{lacking} of the {self.count} records could not be had from the server: {reason}.")
 
     def _begin_again(self) -> None:
         self._next, self._overlap, self._disturbed = 0, False, False
@@ -214,41 +236,50 @@ class Walk:
 
     def _begin_ranges(self, count: int, *, known_matter: bool) -> None:
         self._known = sorted(uuid.UUID(identity).int for identity in self._seen) if known_matter else []
-        self._range_requests_left = 2 * (count // RANGE_ROWS) + 64
+        parts = max(1, -(-count // max(1, RANGE_ROWS * self._bearable // MAXIMUM_PAGE)))
+        self._idle_requests_left = 2 * parts + SPARE_REQUESTS
         if known_matter:
             self._ranges = [_Range(0, _ALL_IDS, count - self._skipped)]
         else:
-            parts = max(1, -(-count // RANGE_ROWS))
             bounds = [_ALL_IDS * part // parts for part in range(parts + 1)]
             self._ranges = [_Range(low, high) for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True)]
 
     async def _more_of_ranges(self, ranges: list[_Range]) -> list[dict[str, Any]]:
-        """One request of the ranges that are left; the last of the list comes first."""
+        """One request for the ranges that are left; the last of the list comes first."""
         while ranges and ranges[-1].count is not None and self._count_known(ranges[-1]) >= ranges[-1].count:
             ranges.pop()  # nothing lacks here
-        if not ranges or self._range_requests_left <= 0:
+        if not ranges:
             self.ended = True
             return []
-        self._range_requests_left -= 1
-        current = ranges[-1]
+        if self._idle_requests_left <= 0:
+            raise self._incomplete(self._reason)
+        fresh = await self._of_range(ranges, ranges[-1])
+        self._idle_requests_left -= not fresh
+        return fresh
+
+    async def _of_range(self, ranges: list[_Range], current: _Range) -> list[dict[str, Any]]:
         if current.count is not None and current.count > self._bearable:
             return await self._split_by_count(ranges, current)
         try:
-            page = await self._timed(combined(self._filters, current.conditions()), self._bearable, 0)
+            page = await self._timed(self._within(current), self._bearable, 0)
         except errors.ServerFault as fault:
             if fault.status != 500:  # noqa: PLR2004
                 raise
             self._split_failing(ranges, fault)
             return []
         ranges.pop()
+        self._bad_in_a_row = 0
         if page.count is not None and page.count > len(page.rows):
             ranges.extend(reversed(current.halves()))
         return self._unseen(page.rows)
 
+    def _within(self, part: _Range) -> Filters:
+        return combined(self._filters, part.conditions(self._id or ""))
+
     async def _split_by_count(self, ranges: list[_Range], current: _Range) -> list[dict[str, Any]]:
         """Ask only for the count of one half; the other half's follows."""
         first, second = current.halves()
-        page = await self._fetch(combined(self._filters, first.conditions()), 1, 0)
+        page = await self._fetch(self._within(first), 1, 0)
         first.count = page.count or 0
         second.count = (current.count or 0) - first.count
         ranges.pop()
@@ -256,11 +287,17 @@ class Walk:
         return self._unseen(page.rows)
 
     def _split_failing(self, ranges: list[_Range], fault: errors.ServerFault) -> None:
-        current = ranges.pop()
+        current = ranges[-1]
+        self._reason = str(fault).rstrip(".")
         if current.faults >= _FAULTS_OF_A_RANGE:
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= BAD_ROWS_IN_A_ROW:
+                raise fault
+            ranges.pop()
             self._skipped += 1
             self.remarks.append(f"A row is left out, the server fails on it: {fault}")
             return
+        ranges.pop()
         for half in reversed(current.halves()):
             half.faults += 1
             ranges.append(half)
@@ -276,6 +313,16 @@ class Walk:
                 self._seen.add(identity)
                 fresh.append(row)
         return fresh
+
+
+def _free_name_of_id(filters: Filters) -> str | None:
+    """The name under which bounds of the id can be added to the query's own conditions.
+
+    The server refuses a field that stands twice in one ``django`` value (measured on Alyx 3.6.1); ``pk`` is the same
+    column under another name.
+    """
+    own = ",".join(value for name, value in filters if name == "django")
+    return next((name for name in ("id", "pk") if f"{name}__gte" not in own and f"{name}__lt" not in own), None)
 
 
 def identity_in_url(row: Mapping[str, Any]) -> str | None:
