@@ -130,6 +130,14 @@ async def test_queries(demo, tmp_path):
             await whole(library.listing("sessions", (("nosuch", "1"),)))
 
 
+async def test_a_query_by_id_of_a_list_without_order_is_whole(demo, tmp_path):
+    half = "80000000-0000-0000-0000-000000000000"
+    async with library_of(demo, tmp_path) as library:
+        every = {row.identity for row in await whole(library.listing("files"))}
+        found = [row.identity for row in await whole(library.listing("files", (("django", f"id__gte,{half}"),)))]
+    assert sorted(found) == sorted(identity for identity in every if identity >= half)
+
+
 @pytest.mark.parametrize(
     ("account", "sentence"),
     [

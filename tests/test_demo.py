@@ -96,6 +96,18 @@ def test_files_have_no_order(api):
     assert len(found) == count
 
 
+@pytest.mark.parametrize("endpoint", ["channels", "weighings", "water-administrations", "tasks", "notes"])
+def test_further_lists_have_none_that_holds(api, endpoint):
+    everything = rows(api, f"/{endpoint}?limit=20")
+    different = {row.get("id") or row["url"] for row in everything}
+    assert len(different) < len(everything) == api.get(f"/{endpoint}?limit=1").json()["count"]
+
+
+def test_a_field_may_not_stand_twice_in_a_query(api):
+    answer = api.get("/files?limit=1&django=id__gte,1,id__gte,2")
+    assert (answer.status_code, answer.json()["detail"][:17]) == (500, "Duplicated fields")
+
+
 @pytest.mark.parametrize(
     "endpoint",
     ["sessions", "datasets", "files", "subjects", "insertions", "trajectories", "notes", "weighings", "tasks"],

@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import F
 from rest_framework import generics
 
+from alyxfs.demo.common.pages import UnorderedPages
 from alyxfs.demo.common.permission import LOGGED_IN
 
 from .filters import (
@@ -62,6 +63,7 @@ class WeighingList(generics.ListCreateAPIView):
     serializer_class = WeighingSerializer
     permission_classes = LOGGED_IN
     filterset_class = WeighingFilter
+    pagination_class = UnorderedPages
 
 
 class WeighingDetail(generics.RetrieveDestroyAPIView):
@@ -75,6 +77,7 @@ class WaterAdministrationList(generics.ListCreateAPIView):
     serializer_class = WaterAdministrationSerializer
     permission_classes = LOGGED_IN
     filterset_class = WaterAdministrationFilter
+    pagination_class = UnorderedPages
 
 
 class WaterAdministrationDetail(generics.RetrieveUpdateDestroyAPIView):

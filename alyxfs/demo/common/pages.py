@@ -14,7 +14,7 @@ class CappedPages(LimitOffsetPagination):
 
 
 class UnorderedPages(CappedPages):
-    """Pages of a table that is read without any order.
+    """Pages of a table that is read without any order, or by one that leaves ties.
 
     A database that is free to choose may begin each page elsewhere, so that a walk over several pages repeats some
     rows and misses as many. What fits into one page is complete. The disorder depends on the request alone, so

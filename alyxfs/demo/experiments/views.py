@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import F, Prefetch
 from rest_framework import generics
 
+from alyxfs.demo.common.pages import UnorderedPages
 from alyxfs.demo.common.permission import LOGGED_IN
 from alyxfs.demo.data.models import Dataset
 
@@ -78,6 +79,7 @@ class ChannelList(generics.ListCreateAPIView):
     serializer_class = serializers.ChannelSerializer
     permission_classes = LOGGED_IN
     filterset_class = filters.ChannelFilter
+    pagination_class = UnorderedPages
 
     def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(kwargs.get("data"), list):

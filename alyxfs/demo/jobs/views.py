@@ -7,6 +7,7 @@ from rest_framework import generics, serializers
 
 from alyxfs.demo.actions.models import Session
 from alyxfs.demo.common.filters import AlyxFilterSet
+from alyxfs.demo.common.pages import UnorderedPages
 from alyxfs.demo.common.permission import LOGGED_IN
 from alyxfs.demo.common.serializer_fields import ChoiceNameField
 from alyxfs.demo.data.models import DataRepository
@@ -45,6 +46,7 @@ class TaskList(generics.ListCreateAPIView):
     serializer_class = TaskSerializer
     permission_classes = LOGGED_IN
     filterset_class = TaskFilter
+    pagination_class = UnorderedPages
 
 
 class TaskDetail(generics.RetrieveUpdateDestroyAPIView):

@@ -9,6 +9,7 @@ from rest_framework import generics
 from rest_framework.views import APIView
 
 from alyxfs.demo.common.filters import AlyxFilterSet
+from alyxfs.demo.common.pages import UnorderedPages
 from alyxfs.demo.common.permission import LOGGED_IN
 
 from .models import Lab, LabLocation, LabMember, Note
@@ -73,6 +74,7 @@ class NoteList(generics.ListCreateAPIView):
     serializer_class = NoteSerializer
     permission_classes = LOGGED_IN
     filterset_class = AlyxFilterSet
+    pagination_class = UnorderedPages
 
 
 class NoteDetail(generics.RetrieveUpdateDestroyAPIView):
