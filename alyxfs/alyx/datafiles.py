@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -201,7 +201,7 @@ def _from_related(dataset: Mapping[str, Any], revision_names: Mapping[str, str])
     url = dataset.get("data_url") or None
     revision = str(dataset.get("revision") or "")
     if revision:
-        in_address = _REVISION_IN_ADDRESS.search(unquote(url)) if url else None
+        in_address = _REVISION_IN_ADDRESS.search(url) if url else None
         revision = in_address.group(1) if in_address else revision_names.get(revision, revision)
     return DataFile(
         identity=str(dataset["id"]),
@@ -225,3 +225,13 @@ def _preference(repository: str, preferred: tuple[str, ...]) -> int:
         if repository.startswith(beginning):
             return position
     return len(preferred)
+
+
+def address_on_the_wire(url: str) -> str:
+    """The address of a data file as it is asked for: Alyx joins the repository's address and the path as they are.
+
+    So ``#``, ``?``, ``%`` and spaces of folders and names stand raw in it (BEHAVIOUR of Alyx 3.6.1).
+    """
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + separator + host + slash + quote(path, safe="/:@!$&'()*+,;=~")
