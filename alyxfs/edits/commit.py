@@ -113,7 +113,7 @@ class Editor:
         """
         described = await self._described(endpoint)
         if not checked:
-            self._refuse_delete(endpoint, key)
+            self._refuse_delete(described, key)
         async with (
             self._alone(endpoint, key),
             self._exchange.journalled("delete", endpoint, key, "DELETE", None) as write,
@@ -127,7 +127,7 @@ class Editor:
         unlink after this check, wait a moment for the new file, and only then delete.
         """
         described = await self._described(endpoint)
-        self._refuse_delete(endpoint, key)
+        self._refuse_delete(described, key)
         await self._deletable(described, key)
 
     async def rename(self, endpoint: str, key: str, new_key: str) -> SaveResult:
@@ -264,8 +264,6 @@ class Editor:
 
     async def _deletable(self, endpoint: Endpoint, key: str) -> dict[str, Any]:
         """The record as it is now, if it may be deleted."""
-        if "DELETE" not in endpoint.detail_methods:
-            raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
         record = await self._read_again(endpoint, key)
         await dependents.refuse_if_any(self._api, await self._library.schema(), endpoint.name, key, record)
         return record
@@ -278,7 +276,7 @@ class Editor:
             return await self._patch(write, endpoint, key, base, mine)
 
     async def _undo_create(self, entry: Entry, endpoint: Endpoint, key: str) -> SaveResult:
-        self._refuse_delete(entry.endpoint, key)
+        self._refuse_delete(endpoint, key)
         async with self._exchange.journalled(
             "undo", entry.endpoint, key, "DELETE", None, undo_of=entry.number
         ) as write:
@@ -335,9 +333,12 @@ class Editor:
             return
         raise errors.Invalid(f"{endpoint.name}/{key} exists already: choose another {endpoint.lookup}.")
 
-    def _refuse_delete(self, endpoint: str, key: str) -> None:
+    def _refuse_delete(self, endpoint: Endpoint, key: str) -> None:
+        """What no request is needed for; the brake counts only what could cost the server something."""
         if not self.allow_deletes:
-            raise errors.NotAllowed(f"{endpoint}/{key} is not deleted: this drive is mounted with --no-delete.")
+            raise errors.NotAllowed(f"{endpoint.name}/{key} is not deleted: this drive is mounted with --no-delete.")
+        if "DELETE" not in endpoint.detail_methods:
+            raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
         if not self._exchange.dry_run:
             self.brake.take()
 

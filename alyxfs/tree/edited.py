@@ -37,11 +37,12 @@ class EditedRecordFile(RecordFile):
         self._directory = directory
 
     def attributes(self) -> Attributes:
-        """The draft's while there is one."""
+        """The draft's while there is one. A name that can be changed is looked up anew each time."""
         known = super().attributes()
+        name_lifetime = known.name_lifetime if self._directory.endpoint.lookup == "id" else 0.0
         if (opened := self._draft()) is not None:
-            return Attributes(Kind.FILE, opened.draft.size, opened.modified, 0.0, known.name_lifetime, writable=True)
-        return Attributes(Kind.FILE, known.size, known.modified, known.lifetime, known.name_lifetime, writable=True)
+            return Attributes(Kind.FILE, opened.draft.size, opened.modified, 0.0, name_lifetime, writable=True)
+        return Attributes(Kind.FILE, known.size, known.modified, known.lifetime, name_lifetime, writable=True)
 
     async def open(self, process: int) -> Reader:
         """Remember what the program was shown: that is what its edits are compared with."""
@@ -114,7 +115,7 @@ class EditedDirectory(EndpointDirectory):
             return local
         if self.workbench.away_key(self.identity, name) is not None:
             raise no_such_name(name, self.endpoint.name)
-        made = self.workbench.names.made_as(self.endpoint.name, name)
+        made = self.workbench.names.made_as(self.identity, name)
         if made is not None and names.encode(made, SUFFIX) != name:
             return await self._record_of(made)
         return await super().lookup(name)

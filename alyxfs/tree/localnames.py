@@ -32,7 +32,7 @@ class LocalNames:
         self._away: dict[tuple[str, str], tuple[str, float]] = {}
         """Names whose record was moved away, with its key and the trio time at which it shows again by itself."""
         self._made: dict[tuple[str, str], str] = {}
-        """Names under which records were made, by endpoint and name, with the key that the server gave."""
+        """Names under which records were made, with the key that the server gave."""
 
     def file(self, directory: str, name: str) -> LocalFile | None:
         """The local file of this name."""
@@ -84,15 +84,16 @@ class LocalNames:
         self._away.pop((directory, name), None)
         return key
 
-    def made(self, endpoint: str, name: str, key: str) -> None:
+    def made(self, directory: str, name: str, key: str) -> None:
         """From now on this name leads to the record of this key."""
-        self._made[endpoint, name] = key
+        self._made[directory, name] = key
 
-    def made_as(self, endpoint: str, name: str) -> str | None:
+    def made_as(self, directory: str, name: str) -> str | None:
         """The key of the record that was made under this name."""
-        return self._made.get((endpoint, name))
+        return self._made.get((directory, name))
 
-    def unmade(self, endpoint: str, key: str) -> None:
-        """The record is gone, and so are the names that led to it."""
-        for place in [place for place, made in self._made.items() if place[0] == endpoint and made == key]:
-            del self._made[place]
+    def unmade(self, directory: str, key: str) -> None:
+        """The record is gone, and so are the names that led to it in this directory and those below."""
+        for place in [place for place, made in self._made.items() if made == key]:
+            if place[0] == directory or place[0].startswith(f"{directory}/"):
+                del self._made[place]

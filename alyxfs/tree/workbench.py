@@ -209,7 +209,7 @@ class Workbench:
             opened.target.key = result.key
             self._drafts[endpoint, result.key] = opened
         if before != result.key and not is_rename:
-            self.names.made(endpoint, target.file_name, result.key)
+            self.names.made(target.directory, target.file_name, result.key)
         self._touched(result, target.identity)
 
     def _deleted(self, path: str, result: SaveResult) -> None:
@@ -217,7 +217,7 @@ class Workbench:
         if result.dry_run:
             self.note_error("dry run", path, result.sentence)
             return
-        self.names.unmade(result.endpoint, result.key)
+        self.names.unmade(f"endpoint/{result.endpoint}", result.key)
         self._touched(result, None)
 
     def _touched(self, result: SaveResult, identity: str | None) -> None:

@@ -1,0 +1,290 @@
+"""Deletes and their guards, undo, dry runs, new names, queries, actions and pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+
+import pytest
+from PIL import Image
+
+from alyxfs.demo.server import running_demo
+from alyxfs.errors import AlyxfsError
+from mounted import run_alyxfs
+from writing import run, until, writing
+
+
+@pytest.fixture(scope="module")
+def room(changing, tmp_path_factory):
+    with writing(changing, tmp_path_factory.mktemp("guards") / "home", "--deletes-per-minute", "1000") as room:
+        yield room
+
+
+@pytest.fixture(autouse=True)
+def _no_requests(room):
+    room.demo.clear_requests()
+
+
+def new_session(room, **fields):
+    session = room.asking.send("POST", "/sessions", {"subject": "KS001", "lab": "cortexlab", **fields})["id"]
+    room.demo.clear_requests()
+    return session
+
+
+def failing(*command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def command(room, *arguments):
+    done = run_alyxfs(room.home, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_others_hang_from_is_not_deleted(room):
+    row = room.asking.rows("/insertions")[0]
+    path = room.file("sessions", row["session"])
+    assert "not empty" in failing("rm", path)
+    told = room.errors().splitlines()[-1]
+    assert "insertions" in told
+    assert "datasets" in told
+    assert path.exists()
+    assert "not empty" in failing("rm", room.file("labs", "cortexlab"))
+    assert "subjects" in room.errors().splitlines()[-1]
+    assert room.writes() == []
+
+
+def test_rm_and_undo(room):
+    session = new_session(room, narrative="to be deleted", json={"a": 1})
+    path = room.file("sessions", session)
+    run("rm", path)
+    assert room.writes() == [("DELETE", f"/sessions/{session}")]
+    assert path.name not in os.listdir(path.parent)
+    number = str(room.log()[-1]["number"])
+    assert '-  "narrative": "to be deleted"' in command(room, "diff", number, "--drive", str(room.drive.path))
+    told = command(room, "undo", number, "--drive", str(room.drive.path))
+    new = room.log()[-1]["record"].split("/")[1]
+    assert f"as {new}: the server gives a new id" in told
+    made = json.loads(room.file("sessions", new).read_bytes())
+    assert (made["narrative"], made["json"]) == ("to be deleted", {"a": 1})
+    done = run_alyxfs(room.home, "undo", number, "--drive", str(room.drive.path))
+    assert "was undone by write" in done.stderr
+
+
+def test_undo_of_a_save_shows_at_once(room):
+    session = new_session(room, narrative="first")
+    path = room.file("sessions", session)
+    path.write_text('{"narrative": "second"}')
+    room.order("undo", number=room.log()[-1]["number"])
+    until(lambda: json.loads(path.read_bytes())["narrative"] == "first", "the undone record is shown")
+    path.write_text('{"narrative": "third"}')
+    room.asking.send("PATCH", f"/sessions/{session}", {"narrative": "theirs"})
+    done = run_alyxfs(room.home, "undo", str(room.log()[-1]["number"]), "--drive", str(room.drive.path))
+    assert "changed on both sides" in done.stderr
+
+
+def test_a_program_that_only_unlinks_deletes_a_moment_later(room):
+    session = new_session(room)
+    path = room.file("sessions", session)
+    os.unlink(path)
+    assert not path.exists()
+    assert path.name not in os.listdir(path.parent)
+    assert room.writes() == []
+    until(lambda: room.writes() == [("DELETE", f"/sessions/{session}")], "the delete is sent")
+    until(lambda: room.log()[-1]["state"] == "done", "the delete is done")
+    assert not path.exists()
+
+
+def test_a_save_that_takes_longer_than_the_grace_of_an_unlink_keeps_the_record(room):
+    session = new_session(room)
+    path = room.file("sessions", session)
+    (path.parent / "scratch").write_text('{"narrative": "slow"}')
+    os.unlink(path)
+    room.demo.control(delay={"seconds": 4, "method": "PATCH"})
+    os.rename(path.parent / "scratch", path)
+    assert room.record("sessions", session)["narrative"] == "slow"
+    assert room.writes() == [("PATCH", f"/sessions/{session}")]
+
+
+def test_directories_are_the_servers(room):
+    assert "not permitted" in failing("mkdir", room.drive / "sessions" / "new")
+    assert "not permitted" in failing("rmdir", room.drive / "sessions")
+    assert "not permitted" in failing("ln", room.file("labs", "cortexlab"), room.drive / "labs" / "other.json")
+    assert "Read-only" in failing("touch", room.drive / "new.json")
+    assert "Read-only" in failing("rm", "-r", room.drive / "data")
+
+
+def test_a_subject_gets_a_new_name(room):
+    room.asking.send("POST", "/subjects", {"nickname": "OLD_1", "lab": "cortexlab"})
+    room.demo.clear_requests()
+    old, new = room.file("subjects", "OLD_1"), room.file("subjects", "NEW-1")
+    run("mv", old, new)
+    assert room.writes() == [("PATCH", "/subjects/OLD_1")]
+    assert not old.exists()
+    assert new.read_bytes() == room.shown("subjects", "NEW-1")
+    listed = os.listdir(old.parent)
+    assert new.name in listed
+    assert old.name not in listed
+    run("sed", "-i", 's/"nickname": "NEW-1"/"nickname": "NEWER"/', new)
+    assert room.record("subjects", "NEWER")["nickname"] == "NEWER"
+    assert new.read_bytes() == room.shown("subjects", "NEWER"), "the name that was written to leads to the record"
+    for number in [entry["number"] for entry in room.log()[-1:-3:-1]]:
+        room.order("undo", number=number)
+    assert room.record("subjects", "OLD_1")["nickname"] == "OLD_1"
+    run("rm", old)
+
+
+def test_ids_cannot_be_given_another_name(room):
+    session = new_session(room)
+    path = room.file("sessions", session)
+    assert "not permitted" in failing("mv", path, path.parent / "better.json")
+    assert "not permitted" in failing("mv", path, room.drive / "subjects" / "x.json")
+
+
+def test_a_record_made_in_a_query_gets_its_fields(room):
+    directory = room.drive / "sessions" / "subject=KS004" / "lab=cortexlab" / "number=7"
+    path = directory / "new.json"
+    path.write_text('{"narrative": "made in a query", "start_time": "2024-05-05T10:00:00"}')
+    made = json.loads(path.read_bytes())
+    assert (made["subject"], made["lab"], made["number"]) == ("KS004", "cortexlab", 7)
+    assert [entry.split(".")[0] for entry in os.listdir(directory)] == [made["url"].rsplit("/", 1)[-1]]
+    path = room.drive / "sessions" / "projects=practice" / "subject=KS004" / "new.json"
+    assert not path.exists(), "a name leads to what was made in its own directory"
+    path.write_text('{"narrative": "with a list"}')
+    assert json.loads(path.read_bytes())["projects"] == ["practice"]
+
+
+def test_an_action(room):
+    session = room.asking.rows("/sessions?subject=KS001&number=1")[0]
+    path = room.drive / "register-file" / "new.json"
+    request = {
+        "created_by": "demo",
+        "path": f"KS001/{session['start_time'][:10]}/001",
+        "filenames": ["alf/spikes.times.npy"],
+        "filesizes": [10],
+        "hashes": ["0" * 32],
+        "name": "cortexlab_SR",
+    }
+    path.write_text(json.dumps(request))
+    answer = json.loads(path.read_bytes())
+    assert answer[0]["dataset_type"]
+    assert room.writes() == [("POST", "/register-file")]
+    key = answer[0]["id"]
+    assert room.file("datasets", key).read_bytes() == room.shown("datasets", key)
+    entry = room.log()[-1]
+    assert (entry["operation"], entry["state"]) == ("act", "done")
+    with pytest.raises(OSError, match="Invalid argument"):
+        path.write_text("not JSON")
+    assert "Read-only" in failing("touch", path.parent / "other.json")
+
+
+def picture(size, colour="red"):
+    content = io.BytesIO()
+    Image.new("RGB", size, colour).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_the_picture_of_a_note_is_read(room):
+    note = next(row for row in room.asking.rows("/notes") if row["image"])
+    suffix = note["image"].rpartition(".")[2]
+    path = room.drive / "notes" / f"{note['id']}.{suffix}"
+    content = path.read_bytes()
+    assert content == room.asking.bytes_of(note["image"])
+    assert path.stat().st_size == len(content)
+    assert not path.with_suffix(".gif").exists(), "it has one of another kind"
+    assert "not permitted" in failing("rm", path)
+    assert path.name not in os.listdir(path.parent)
+
+
+def test_a_picture_is_sent_once_and_kept_where_the_server_fails_to_store_it(room, tmp_path):
+    """The demo fails every PATCH with a picture, as was measured."""
+    about = {"user": "demo", "content_type": "session", "object_id": new_session(room), "text": "without a picture"}
+    note = room.asking.send("POST", "/notes", about)["id"]
+    room.demo.clear_requests()
+    path = room.drive / "notes" / f"{note}.png"
+    assert not path.exists()
+    (tmp_path / "figure.png").write_bytes(picture((300, 200)))
+    assert "Input/output error" in failing("cp", tmp_path / "figure.png", path)
+    assert room.writes() == [("PATCH", f"/notes/{note}")]
+    assert "It was not saved: the note's picture is as it was before" in room.errors()
+    kept = room.drive / ".alyxfs" / "rejected" / room.errors().rpartition("is kept as ")[2].strip().rstrip(".")
+    kept = kept if kept.exists() else kept.with_name(kept.name + ".png")
+    assert kept.read_bytes() == picture((300, 200))
+    with pytest.raises(OSError, match="No such file"):
+        (room.drive / "notes" / "00000000-0000-4000-8000-000000000000.png").write_bytes(picture((2, 2)))
+
+
+def test_no_delete(changing, home):
+    with writing(changing, home, "--no-delete") as room:
+        session = new_session(room)
+        room.demo.clear_requests()
+        assert "not permitted" in failing("rm", room.file("sessions", session))
+        assert "--no-delete" in room.errors()
+        assert room.writes() == []
+        run("sed", "-i", 's/"narrative": ""/"narrative": "still writable"/', room.file("sessions", session))
+        assert room.record("sessions", session)["narrative"] == "still writable"
+
+
+def test_a_dry_run_sends_nothing_and_shows_all(changing, home):
+    with writing(changing, home, "--dry-run") as room:
+        session = new_session(room, narrative="as it is")
+        before = room.shown("sessions", session)
+        room.demo.clear_requests()
+        path = room.file("sessions", session)
+        run("sed", "-i", "s/as it is/as it would be/", path)
+        (room.drive / "weighings" / "today.json").write_text('{"subject": "KS001", "weight": 23.1}')
+        run("rm", path)
+        room.asking.send("POST", "/subjects", {"nickname": "DRY", "lab": "cortexlab"})
+        run("mv", room.file("subjects", "DRY"), room.file("subjects", "WET"))
+        assert [write for write in room.writes() if write != ("POST", "/subjects")] == []
+        assert path.read_bytes() == before
+        assert {entry["state"] for entry in room.log()} == {"dry-run"}
+        assert [entry["operation"] for entry in room.log()] == ["save", "create", "delete", "rename"]
+        changed = command(room, "diff", "1", "--drive", str(room.drive.path))
+        assert '-  "narrative": "as it is"' in changed
+        assert '+  "narrative": "as it would be"' in changed
+        assert '+  "weight": 23.1' in command(room, "diff", "2", "--drive", str(room.drive.path))
+        assert '-  "narrative": "as it is"' in command(room, "diff", "3", "--drive", str(room.drive.path))
+        assert '+  "nickname": "WET"' in command(room, "diff", "4", "--drive", str(room.drive.path))
+        assert room.errors().count("was not sent") == 4
+        with pytest.raises(OSError, match="Invalid argument"):
+            path.write_text('{"narative": "x"}')
+
+
+FULL = bool(os.environ.get("ALYXFS_FULL_TESTS"))
+"""Whether ``rm -rf`` walks also what holds thousands of records and the data files, which takes a minute."""
+
+
+def test_rm_rf_of_the_whole_drive(demo_directory, home):
+    """At most the brake's number of records are gone, and undo brings back what it can and says what it cannot."""
+    brake = 20
+    counts = ("labs", "locations", "notes", "projects", "sessions", "subjects", "tags", "users", "weighings")
+    with running_demo(demo_directory, largest_file_mb=2, control=True) as demo, writing(demo, home) as room:
+        before = {endpoint: room.asking.rows(f"/{endpoint}") for endpoint in counts}
+        left_out = () if FULL else ("data", "datasets", "files", "brain-regions")
+        doomed = [path for path in room.drive.path.iterdir() if path.name not in left_out]
+        subprocess.run(["rm", "-rf", *doomed], capture_output=True, timeout=300, check=False)
+        gone = [entry for entry in room.log() if entry["operation"] == "delete" and entry["state"] == "done"]
+        assert 0 < len(gone) <= brake
+        assert len([write for write in room.writes() if write[0] == "DELETE"]) <= brake
+        assert "Deleting is stopped" in room.errors()
+        after = {endpoint: room.asking.rows(f"/{endpoint}") for endpoint in counts}
+        lost = sum(len(before[endpoint]) - len(after[endpoint]) for endpoint in counts)
+        assert lost <= len(gone), "nothing went along with what was deleted"
+        restored, impossible = [], []
+        for entry in gone:
+            try:
+                restored.append(room.order("undo", number=entry["number"]))
+            except AlyxfsError as error:
+                impossible.append(str(error))
+        print(f"rm -rf deleted {len(gone)} records; undo restored {len(restored)}, and could not: {impossible}")
+        assert all("made again" in told for told in restored)
+        assert all(len(told.split()) > 5 for told in impossible)
+        path = next((room.drive / "weighings").glob("*.json"))
+        assert "not permitted" in failing("rm", path)
+        command(room, "allow-deletes", str(room.drive.path))
+        run("rm", path)
