@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alyxfs.demo.server import running_demo
 from asking import Asking
 from mounted import mounted
 
@@ -143,3 +144,37 @@ def test_df_times_owner_and_modes_are_sensible(demo, drive, real):
     stamp = pd.Timestamp(record["auto_datetime"], tz="UTC").timestamp()
     listed = (drive / "sessions" / f"{record['id']}.json").stat().st_mtime
     assert abs(listed - stamp) < 0.001
+
+
+def test_sessions_with_one_subject_day_and_number_share_a_directory_as_in_a_one_cache(demo_directory, home):
+    with running_demo(demo_directory, largest_file_mb=2) as demo, mounted(demo.url, home) as drive:
+        asking = Asking(demo.url)
+        by_place: dict[tuple, list[dict]] = {}
+        for row in asking.rows("/sessions"):
+            if row["lab"] and row["start_time"] and row["number"]:
+                by_place.setdefault((row["lab"], row["subject"], row["start_time"][:10], row["number"]), []).append(row)
+        (lab, subject, date, number), twins = next((place, rows) for place, rows in by_place.items() if len(rows) == 2)
+        made = [with_file(asking, lab, row, kind) for row, kind in zip(twins, ("times", "amps"), strict=True)]
+        shared = drive / "data" / lab / "Subjects" / subject / date / f"{number:03d}"
+        assert os.listdir(shared.parent) == [f"{number:03d}"]
+        assert sorted(os.listdir(shared / "alf")) == ["spikes.amps.npy", "spikes.times.npy"]
+        shown = {os.getxattr(path, "user.alyx.id").decode() for path in (shared / "alf").iterdir()}
+        assert shown == set(made)
+        for row in twins:
+            assert os.path.realpath(drive / "sessions" / row["id"]) == str(shared)
+            assert row["id"] in os.getxattr(shared, "user.alyx.session").decode()
+
+
+def with_file(asking, lab, session, kind):
+    """Give a session a dataset that a file server lists."""
+    place = f"{session['subject']}/{session['start_time'][:10]}/{session['number']:03d}/alf/spikes.times.npy"
+    fields = {
+        "name": "spikes.times.npy",
+        "dataset_type": "spikes.times",
+        "collection": "alf",
+        "session": session["url"],
+    }
+    made = asking.send("POST", "/datasets", {**fields, "data_format": "npy", "file_size": 10})
+    record = {"dataset": made["url"], "data_repository": f"flatiron_{lab}", "relative_path": place, "exists": True}
+    asking.send("POST", "/files", record)
+    return made["url"].rsplit("/", 1)[-1]

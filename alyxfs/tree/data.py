@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import names
+from alyxfs.alyx.datafiles import by_folder
 from alyxfs.alyx.tables import TABLES
 from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.aggregates import Aggregates
@@ -166,7 +167,7 @@ class _SubjectDirectory(_DataDirectory):
 
 
 class _DateDirectory(_DataDirectory):
-    """``data/…/<date>/``: the sessions of a day, by number; a second one of a number gets the start of its id."""
+    """``data/…/<date>/``: the sessions of a day, by number."""
 
     __slots__ = ("_catalogue", "_files", "_places")
 
@@ -178,18 +179,17 @@ class _DateDirectory(_DataDirectory):
 
     async def children(self) -> dict[str, Node]:
         return {
-            name: SessionDirectory(self._catalogue, self._files, f"{self.identity}/{name}", place)
-            for name, place in numbered(self._places).items()
+            number: SessionDirectory(self._catalogue, self._files, f"{self.identity}/{number}", places)
+            for number, places in numbered(self._places).items()
         }
 
 
-def numbered(places: Sequence[SessionPlace]) -> dict[str, SessionPlace]:
-    """The directory names of the sessions of one subject and day; ids decide, so every mount gives the same."""
-    named: dict[str, SessionPlace] = {}
+def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
+    """The sessions of one subject and day by number; ids give the order, so every mount shows the same."""
+    found: dict[str, list[SessionPlace]] = {}
     for place in sorted(places, key=lambda place: (place.number, place.identity)):
-        name = place.number if place.number not in named else f"{place.number}~{place.identity[:8]}"
-        named[name] = place
-    return named
+        found.setdefault(place.number, []).append(place)
+    return found
 
 
 class FileTree(_DataDirectory):
@@ -241,14 +241,19 @@ class FileTree(_DataDirectory):
 
 
 class SessionDirectory(FileTree):
-    """``data/…/<number>/``: the files of a session."""
+    """``data/…/<number>/``: the files of a session.
 
-    __slots__ = ("_catalogue", "place")
+    Alyx lets several sessions have one subject, day and number; as in a ONE cache, they share a directory.
+    """
 
-    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, place: SessionPlace) -> None:
-        super().__init__(files, identity, place.start)
+    __slots__ = ("_catalogue", "_owners", "places")
+
+    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
+        super().__init__(files, identity, places[0].start)
         self._catalogue = catalogue
-        self.place = place
+        self.places = places
+        self._owners: dict[str, SessionPlace] = {}
+        """The session of a file, by the file's identity, where there are several; filled by ``contents``."""
 
     @property
     def shows_inflated(self) -> bool:
@@ -257,23 +262,38 @@ class SessionDirectory(FileTree):
 
     async def contents(self) -> Folders:
         """See FileTree: from the tables, or one request for the session's detail."""
-        return await self._catalogue.files_of_session(self.place)
+        if len(self.places) == 1:
+            return await self._catalogue.files_of_session(self.places[0])
+        files: list[DataFile] = []
+        for place in self.places:
+            own = [file for folder in (await self._catalogue.files_of_session(place)).values() for file in folder.files]
+            self._owners.update((file.identity, place) for file in own)
+            files += own
+        return by_folder(files)
 
     def about(self) -> dict[str, str]:
         """See FileTree."""
-        return {"session": self.place.identity, "subject": self.place.subject, "lab": self.place.lab}
+        first = self.places[0]
+        return {
+            "session": " ".join(place.identity for place in self.places),
+            "subject": first.subject,
+            "lab": first.lab,
+        }
 
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
         """See FileTree."""
-        return self._catalogue.local_copies(self.place, file)
+        return self._catalogue.local_copies(self._owner(file), file)
 
     def neighbours(self, file: DataFile) -> Sequence[DataFile]:
         """See FileTree."""
-        return self._catalogue.known_neighbours(self.place, file)
+        return self._catalogue.known_neighbours(self._owner(file), file)
 
     async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:
         """See FileTree."""
-        return await self._catalogue.file_or_as_known(self.place, file, is_here=is_here)
+        return await self._catalogue.file_or_as_known(self._owner(file), file, is_here=is_here)
+
+    def _owner(self, file: DataFile) -> SessionPlace:
+        return self._owners.get(file.identity, self.places[0])
 
 
 class _AggregatesDirectory(FileTree):

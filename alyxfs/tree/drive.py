@@ -105,7 +105,8 @@ class Drive:
     async def _refresh_data(self, parts: list[str]) -> list[str]:
         node = await self._node_at(parts[: SESSION_DEPTH + 1])
         if isinstance(node, SessionDirectory):
-            self.library.forget("sessions", node.place.identity)
+            for place in node.places:
+                self.library.forget("sessions", place.identity)
         else:
             for endpoint in ("labs", "sessions", "datasets"):
                 self.library.forget(endpoint)

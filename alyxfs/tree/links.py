@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alyxfs import errors, names
 from alyxfs.alyx.datafiles import aggregate_file, file_of_dataset, session_place
 from alyxfs.tree.aggregates import NAME as AGGREGATES
-from alyxfs.tree.data import SUBJECTS, numbered
+from alyxfs.tree.data import SUBJECTS
 from alyxfs.tree.node import Link, no_such_name
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Links:
         if endpoint == "subjects":
             return self._subject_parts(record, key)
         if endpoint == "sessions":
-            return await self._session_parts(await self._place(key))
+            return _session_parts(await self._place(key))
         if endpoint == "insertions":
             return await self._insertion_parts(record)
         return await self._dataset_parts(record, key)
@@ -72,12 +72,6 @@ class Links:
             raise errors.NotFound(f"The session {session} has no lab, subject or date, so it has no place in data/.")
         return place
 
-    async def _session_parts(self, place: SessionPlace) -> list[str]:
-        places = await self._catalogue.sessions_of_subject(place.lab, place.subject)
-        named = numbered([other for other in places if other.date == place.date])
-        number = next((name for name, other in named.items() if other.identity == place.identity), place.number)
-        return [names.encode(place.lab), SUBJECTS, names.encode(place.subject), place.date, number]
-
     async def _insertion_parts(self, insertion: Any) -> list[str]:
         """The probe's folder where the session has one, else the session."""
         session = insertion.get("session")
@@ -85,7 +79,7 @@ class Links:
             raise errors.NotFound("This insertion belongs to no session, so it has no place in data/.")
         place = await self._place(str(session))
         folder = ("alf", str(insertion.get("name")))
-        parts = await self._session_parts(place)
+        parts = _session_parts(place)
         if folder in await self._catalogue.files_of_session(place):
             parts += [names.encode(part) for part in folder]
         return parts
@@ -96,7 +90,7 @@ class Links:
             return await self._aggregate_parts(dataset, key)
         place = await self._place(session)
         file = file_of_dataset({**dataset, "id": key})
-        parts = await self._session_parts(place)
+        parts = _session_parts(place)
         return [*parts, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
 
     async def _aggregate_parts(self, dataset: Any, key: str) -> list[str]:
@@ -106,3 +100,7 @@ class Links:
                 f"The dataset {key} belongs to no session and is no aggregate: it has no place in data/."
             )
         return [AGGREGATES, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
+
+
+def _session_parts(place: SessionPlace) -> list[str]:
+    return [names.encode(place.lab), SUBJECTS, names.encode(place.subject), place.date, place.number]
