@@ -99,10 +99,14 @@ class FaultServer:
     def stop(self) -> None:
         """Refuse connections and break those there are."""
         self._closing.set()
+        self.stop_listening()
+        self.break_connections()
+
+    def stop_listening(self) -> None:
+        """Refuse connections and keep those there are."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.break_connections()
 
     def start_again(self) -> None:
         self._closing = threading.Event()

@@ -32,12 +32,14 @@ def test_a_stopped_server_leaves_what_is_known_and_comes_back_without_a_remount(
             first.process.wait(10)
             assert sorted(os.listdir(drive / "labs")) == listed
             assert (drive / "sessions" / f"{session}.json").read_bytes() == content
-            for _ in range(3):
-                started = time.monotonic()
+            with raises(errno.EIO):
+                (drive / "sessions" / f"{other}.json").read_bytes()
+            started = time.monotonic()
+            for _ in range(10):
                 with raises(errno.EIO):
                     (drive / "sessions" / f"{other}.json").read_bytes()
-                assert time.monotonic() - started < 5
-            assert "cannot be reached" in (drive / ".alyxfs" / "errors.log").read_text()
+            assert time.monotonic() - started < 1, "the first failure is known"
+            assert "cannot be reached: connection refused" in (drive / ".alyxfs" / "errors.log").read_text()
             assert '"stale_since": null' not in (drive / ".alyxfs" / "status.json").read_text()
             with running_demo(demo_directory, largest_file_mb=2, port=port):
                 until(lambda: readable(drive / "sessions" / f"{other}.json"), "the record after the server came back")

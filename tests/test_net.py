@@ -187,19 +187,50 @@ async def test_one_slow_answer_among_good_ones_opens_no_breaker(server):
         assert (await get(network, server)).status == 200
 
 
-async def test_a_refused_connection_is_unreachable_soon_and_then_at_once(server):
+async def test_a_refused_connection_is_unreachable_soon_and_then_at_once_until_the_server_is_back(server):
     server.stop()
     async with open_network() as network:
-        with trio.fail_after(6), pytest.raises(errors.Unreachable, match=r"cannot be reached: .*refused"):
+        with trio.fail_after(3), pytest.raises(errors.Unreachable, match=r"cannot be reached: connection refused\.$"):
             await get(network, server)
+        with trio.fail_after(0.3):
+            for _ in range(20):
+                with pytest.raises(errors.Unreachable, match=r"connection refused; it is asked again in the backgr"):
+                    await get(network, server)
         server.start_again()
-        with trio.fail_after(10):
-            while True:
-                try:
-                    assert (await get(network, server)).status == 200
-                    break
-                except errors.Unreachable:
-                    await trio.sleep(0.05)
+        with trio.fail_after(2.5):
+            await until(lambda: not network.is_down(server.url("a")))
+        assert (await get(network, server)).status == 200
+
+
+async def test_a_write_that_is_refused_once_opens_no_breaker(server):
+    server.stop()
+    async with open_network() as network:
+        with pytest.raises(errors.Unreachable, match="connection refused"):
+            await network.request("POST", server.url("a"), content=b"{}")
+        assert network.down_origins() == []
+        server.start_again()
+        assert (await get(network, server)).status == 200
+
+
+async def test_a_refused_connection_ends_no_request_that_is_under_way(server):
+    """A server that is going down takes no more connections and still answers on those it has."""
+    server.script = ["stall_headers"]
+    async with open_network() as network, trio.open_nursery() as nursery:
+        failed = []
+
+        async def waiting():
+            try:
+                await get(network, server, deadline=2)
+            except errors.AlyxfsError as error:
+                failed.append(type(error))
+
+        nursery.start_soon(waiting)
+        await until(lambda: server.requests)
+        server.stop_listening()
+        with pytest.raises(errors.Unreachable):
+            await get(network, server)
+        assert network.down_origins()
+        assert failed == []
 
 
 async def test_a_host_that_does_not_exist_is_unreachable():

@@ -20,6 +20,7 @@ from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.connections import make_client, timeouts
 from alyxfs.net.memory import keep_freed
 from alyxfs.net.origin import Origin, Politeness
+from alyxfs.net.sockets import reason
 from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Network:
 
     def gave_up(self, url: str, since: float) -> None:
         """Note that nothing answered at this address since that moment (trio time), whatever was tried."""
-        self.origin(url).has_failed(self._nursery, since)
+        self.origin(url).has_failed(self._nursery, since, tried_again=True)
 
     async def request(
         self,
@@ -144,12 +145,12 @@ class Network:
             with trio.fail_after(limit):
                 return await (_retrying(attempt, limit) if method in SAFE_METHODS else attempt())
         except trio.TooSlowError as error:
-            self.gave_up(url, started)
+            self.origin(url).has_failed(self._nursery, started)
             raise _too_late(url, limit) from error
         except _Again as again:
             if again.answer is not None and again.answer.status in RETRIED_STATUSES:
                 return again.answer
-            if isinstance(again.final, errors.Unreachable):
+            if isinstance(again.final, errors.Unreachable) and method in SAFE_METHODS:
                 self.gave_up(url, started)
             raise again.final from again
 
@@ -223,10 +224,11 @@ class Network:
             try:
                 response = await origin.client.send(request, stream=True)
             except (httpx.ConnectError, httpx.TimeoutException) as error:
+                origin.refusal = reason(error) if isinstance(error, httpx.ConnectError) else None
                 origin.has_failed(self._nursery, started)
-                raise _Again(
-                    errors.Unreachable(f"{origin.base} cannot be reached: {_words(error)}.", url=shown(url))
-                ) from error
+                words = origin.refusal or _words(error)
+                final = errors.Unreachable(f"{origin.base} cannot be reached: {words}.", url=shown(url))
+                raise _Again(final) from error
             except httpx.HTTPError as error:
                 raise _Again(_broken(url, error)) from error
             finally:
@@ -353,7 +355,8 @@ def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool
 
 def _refuse_if_down(origin: Origin, url: str) -> None:
     if origin.down_since is not None:
-        raise errors.Unreachable(f"{origin.base} does not answer; it is asked again in the background.", url=shown(url))
+        trouble = f"cannot be reached: {origin.refusal}" if origin.refusal else "does not answer"
+        raise errors.Unreachable(f"{origin.base} {trouble}; it is asked again in the background.", url=shown(url))
 
 
 def _throttled(base: str, pause: float, url: str) -> errors.Throttled:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SLOW_FAILURE = 1.0
-"""Seconds: a failure faster than this costs its callers nothing, so the breaker stays closed."""
+"""Seconds: a single failure faster than this costs its callers nothing, so the breaker stays closed."""
 
-PROBE_PAUSES = (0.5, 1.0, 2.0, 4.0)
+PROBE_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the probes of a server that stopped answering; the last value repeats."""
 PROBE_DEADLINE = 5.0
 """Seconds that a probe may take."""
@@ -77,6 +77,8 @@ class Origin:
         """Trio time before which the server asked not to be called (Retry-After)."""
         self.down_since: float | None = None
         """Trio time of the failure that opened the breaker; None while the server answers."""
+        self.refusal: str | None = None
+        """Why the last connection was not made, where that came as an answer and not as a silence."""
         self.answered_at = 0.0
         """Trio time of the last answer."""
         self.waiting: set[trio.CancelScope] = set()
@@ -89,17 +91,22 @@ class Origin:
     def has_answered(self) -> None:
         """Note that the server is there."""
         self.answered_at = trio.current_time()
-        self.down_since = None
+        self.down_since = self.refusal = None
 
-    def has_failed(self, nursery: trio.Nursery, since: float) -> None:
-        """Open the breaker if this took long and nothing was answered meanwhile; ``since`` in trio time."""
+    def has_failed(self, nursery: trio.Nursery, since: float, *, tried_again: bool = False) -> None:
+        """Open the breaker if this took long and nothing was answered meanwhile; ``since`` in trio time.
+
+        Connections that were refused ``tried_again`` and again open it however soon that was.
+        """
         now = trio.current_time()
-        if self.down_since is not None or now - since < SLOW_FAILURE or self.answered_at > since:
+        refused = tried_again and self.refusal is not None
+        if self.down_since is not None or self.answered_at > since or not (refused or now - since >= SLOW_FAILURE):
             return
         self.down_since = now
         log.info("%s does not answer; requests fail at once until it does", self.base)
-        for scope in self.waiting:
-            scope.cancel()
+        if not refused:  # else who waits on a connection that was made before may still be answered
+            for scope in self.waiting:
+                scope.cancel()
         nursery.start_soon(self._probe_until_up)
 
     async def wait_for_turn(self) -> None:

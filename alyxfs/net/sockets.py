@@ -7,7 +7,9 @@ fast download passes through several layers of Python that many times more often
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
         except trio.TooSlowError as error:
             raise httpcore.ReadTimeout("no bytes for too long a time") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.ReadError(_reason(error)) from error
+            raise httpcore.ReadError(reason(error)) from error
         self._read_at = trio.current_time()
         return received
 
@@ -55,7 +57,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
         except trio.TooSlowError as error:
             raise httpcore.WriteTimeout("the server takes no bytes") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.WriteError(_reason(error)) from error
+            raise httpcore.WriteError(reason(error)) from error
 
     async def aclose(self) -> None:
         """Close at once."""
@@ -74,7 +76,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
             raise httpcore.ConnectTimeout("the TLS handshake takes too long") from error
         except (ssl.SSLError, ssl.CertificateError, httpcore.ReadError, httpcore.WriteError) as error:
             await self.aclose()
-            raise httpcore.ConnectError(_reason(error)) from error
+            raise httpcore.ConnectError(reason(error)) from error
         except BaseException:
             await self.aclose()
             raise
@@ -133,7 +135,7 @@ class TlsStream(httpcore.AsyncNetworkStream):
             while rest:
                 rest = rest[self._tls.write(rest) :]
         except ssl.SSLError as error:
-            raise httpcore.WriteError(_reason(error)) from error
+            raise httpcore.WriteError(reason(error)) from error
         await self._flush(timeout)
 
     async def aclose(self) -> None:
@@ -158,7 +160,7 @@ class TlsStream(httpcore.AsyncNetworkStream):
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             ended = True
         except ssl.SSLError as error:
-            raise httpcore.ReadError(_reason(error)) from error
+            raise httpcore.ReadError(reason(error)) from error
         return None if ended and not filled else bytes(self._buffer[:filled])
 
     async def _receive(self, timeout: float | None) -> None:
@@ -191,7 +193,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout("no connection in time") from error
         except (OSError, trio.BrokenResourceError) as error:
-            raise httpcore.ConnectError(_reason(error)) from error
+            raise httpcore.ConnectError(reason(error)) from error
         for option in socket_options or ():
             stream.setsockopt(*option)
         return PlainStream(stream)
@@ -300,13 +302,15 @@ def _translated(error: Exception) -> httpx.HTTPError:
     return translated
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Say what failed, in the words of the failure below where there is one."""
     below = [error.__cause__, *getattr(error.__cause__, "exceptions", ())][-1]
     if isinstance(below, Exception):
-        return _reason(below)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return reason(below)
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return error.strerror or str(error)  # their numbers are not the system's
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()  # its own words may repeat the address
     return str(error) or type(error).__name__
 
 
