@@ -151,7 +151,7 @@ def test_sessions_with_one_subject_day_and_number_share_a_directory_as_in_a_one_
         asking = Asking(demo.url)
         by_place: dict[tuple, list[dict]] = {}
         for row in asking.rows("/sessions"):
-            if row["lab"] and row["start_time"] and row["number"]:
+            if row["lab"] and row["start_time"] and row["number"] and row["subject"].isalnum():
                 by_place.setdefault((row["lab"], row["subject"], row["start_time"][:10], row["number"]), []).append(row)
         (lab, subject, date, number), twins = next((place, rows) for place, rows in by_place.items() if len(rows) == 2)
         made = [with_file(asking, lab, row, kind) for row, kind in zip(twins, ("times", "amps"), strict=True)]
@@ -167,7 +167,7 @@ def test_sessions_with_one_subject_day_and_number_share_a_directory_as_in_a_one_
 
 def with_file(asking, lab, session, kind):
     """Give a session a dataset that a file server lists."""
-    place = f"{session['subject']}/{session['start_time'][:10]}/{session['number']:03d}/alf/spikes.times.npy"
+    place = f"{session['subject']}/{session['start_time'][:10]}/{session['number']:03d}/alf/spikes.{kind}.npy"
     fields = {
         "name": "spikes.times.npy",
         "dataset_type": "spikes.times",
