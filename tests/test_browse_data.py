@@ -169,12 +169,12 @@ def with_file(asking, lab, session, kind):
     """Give a session a dataset that a file server lists."""
     place = f"{session['subject']}/{session['start_time'][:10]}/{session['number']:03d}/alf/spikes.{kind}.npy"
     fields = {
-        "name": "spikes.times.npy",
-        "dataset_type": "spikes.times",
+        "name": f"spikes.{kind}.npy",
+        "dataset_type": f"spikes.{kind}",
         "collection": "alf",
         "session": session["url"],
     }
-    made = asking.send("POST", "/datasets", {**fields, "data_format": "npy", "file_size": 10})
+    made = asking.send("POST", "/datasets", {**fields, "file_size": 10})
     record = {"dataset": made["url"], "data_repository": f"flatiron_{lab}", "relative_path": place, "exists": True}
     asking.send("POST", "/files", record)
     return made["url"].rsplit("/", 1)[-1]
