@@ -164,6 +164,8 @@ async def test_an_older_server(demo_directory, tmp_path):
             endpoints = (await library.schema()).endpoints
             assert endpoints["subjects"].lookup == "nickname"
             assert not endpoints["water-type"].detailed
+            assert endpoints["subjects"].filters["alive"].kind == "boolean"
+            assert endpoints["subjects"].filters["nickname"].kind == "string"
             rows = await whole(library.listing("subjects"))
             assert rows
             assert (await library.record("subjects", rows[0].key)).document["nickname"] == rows[0].key

@@ -146,6 +146,9 @@ def test_an_older_alyx(demo_directory):
         answer = api.get("/docs/", headers={"Accept": "application/coreapi+json"}).json()
         assert answer["subjects"]["read"]["url"] == "/subjects/{nickname}"
         assert {"list", "create", "read", "update", "partial_update", "delete"} <= set(answer["sessions"])
+        kinds = {field["name"]: field["schema"]["_type"] for field in answer["subjects"]["list"]["fields"]}
+        assert (kinds["limit"], kinds["alive"], kinds["nickname"]) == ("integer", "string", "string")
+        assert "api" not in answer
 
 
 def test_throttle(demo_directory):

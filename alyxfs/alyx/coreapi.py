@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+BOOLEAN_FILTERS = frozenset(
+    {
+        *("adlib", "alive", "default_dataset", "default_provenance", "exists", "globus_is_personal", "histology"),
+        *("is_active", "is_public_user", "is_staff", "is_stock_manager", "is_superuser", "protected", "public"),
+        *("stock", "to_be_culled", "to_be_genotyped", "water_restricted"),
+    }
+)
+"""Filters that this document calls strings and the OpenAPI document of the same server booleans, whatever the endpoint
+(both of Alyx 3.6.1 compared). The server ignores what it does not take for a boolean and gives everything."""
+
+
 def endpoints(document: Mapping[str, Any]) -> dict[str, Endpoint]:
     """The resources of the document, in its own order."""
     found = {}
@@ -61,7 +72,8 @@ def _filters(link: Mapping[str, Any]) -> dict[str, Filter]:
         if name not in PAGE_PARAMETERS:
             schema = field.get("schema", {})
             words = schema.get("description") or described.get(name, "")
-            filters[name] = Filter(name, words, schema.get("_type", "string"))
+            kind = "boolean" if name in BOOLEAN_FILTERS else schema.get("_type", "string")
+            filters[name] = Filter(name, words, kind)
     return filters
 
 

@@ -63,6 +63,8 @@ def core_api(address: str) -> dict[str, Any]:
     }
     for url, operations in openapi()["paths"].items():
         resource = url.strip("/").split("/")[0]
+        if resource == "api":  # the document is older than the OpenAPI one
+            continue
         actions = DETAIL_ACTIONS if url.endswith("}") else LIST_ACTIONS
         for method, operation in operations.items():
             if method in actions:
@@ -82,7 +84,7 @@ def link(url: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
                 "name": parameter["name"],
                 "location": parameter["in"],
                 **({"required": True} if parameter.get("required") else {}),
-                "schema": {"_type": parameter["schema"].get("type", "string"), "title": "", "description": ""},
+                "schema": {"_type": filter_kind(parameter), "title": "", "description": ""},
             }
             for parameter in operation.get("parameters", [])
         ]
@@ -91,6 +93,13 @@ def link(url: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     if method in {"post", "put", "patch"}:
         described["encoding"] = "application/json"
     return described
+
+
+def filter_kind(parameter: dict[str, Any]) -> str:
+    """Name the type of a filter as this document does: numbers, and strings for all else, booleans too."""
+    if parameter["name"] in {"limit", "offset"}:
+        return "integer"
+    return "number" if parameter["schema"].get("type") in {"integer", "number"} else "string"
 
 
 def form_field(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
