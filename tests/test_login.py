@@ -47,6 +47,14 @@ def test_the_environment_comes_before_what_is_kept(places):
     assert find_account(URL, **places).password == "p"
 
 
+def test_an_empty_variable_is_none(places):
+    save_token(URL, "anna", "kept", places["directory"])
+    places["environment"] = {"ALYXFS_USER": "", "ALYXFS_PASSWORD": "", "ALYXFS_TOKEN": ""}
+    assert find_account(URL, **places).token == "kept"
+    places["environment"] = {"ALYXFS_USER": "u", "ALYXFS_PASSWORD": ""}
+    assert not find_account(URL, **places).usable
+
+
 def test_a_kept_token_is_for_its_server_alone(places):
     save_token(URL, "anna", "kept-token", places["directory"])
     assert find_account(URL, **places).token == "kept-token"

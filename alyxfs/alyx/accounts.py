@@ -65,7 +65,7 @@ def find_account(
     ``directory`` is where ``alyxfs login`` keeps tokens. Reads files: call it before the drive runs, or in a thread.
     """
     given = Account(user, password, token, "the command line")
-    wanted = user or (None if given.usable else environment.get("ALYXFS_USER"))
+    wanted = user or (None if given.usable else environment.get("ALYXFS_USER") or None)
     candidates = [
         candidate
         for candidate in [given, *_other_sources(url, environment, home, directory)]
@@ -84,8 +84,9 @@ def find_account(
 def _other_sources(
     url: str, environment: Mapping[str, str], home: Path | None, directory: Path | None
 ) -> Iterator[Account]:
-    user, password = environment.get("ALYXFS_USER"), environment.get("ALYXFS_PASSWORD")
-    yield Account(user, password, environment.get("ALYXFS_TOKEN"), "the environment")
+    # A variable that is set and empty is one that is not set.
+    user, password, token = (environment.get(f"ALYXFS_{name}") or None for name in ("USER", "PASSWORD", "TOKEN"))
+    yield Account(user, password, token, "the environment")
     if saved := saved_token(url, directory):
         yield Account(saved[0], None, saved[1], "alyxfs login")
     yield from _one_settings(url, home or Path.home())
