@@ -7,7 +7,7 @@ import sys
 import click
 
 from alyxfs import __version__, errors
-from alyxfs.cli.account import login
+from alyxfs.cli.account import login, logout
 from alyxfs.cli.demo import demo
 from alyxfs.cli.drive import mount, refresh, status, umount
 from alyxfs.cli.journal import allow_deletes, diff, log, undo
@@ -32,7 +32,7 @@ def commands() -> None:
     """
 
 
-for command in (mount, umount, status, refresh, log, diff, undo, allow_deletes, login, demo):
+for command in (mount, umount, status, refresh, log, diff, undo, allow_deletes, login, logout, demo):
     commands.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``alyxfs login``: a token for a server, asked for once."""
+"""``alyxfs login`` and ``logout``: a token for a server, asked for once and forgotten on demand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import trio
 
 from alyxfs import mount as mounting
 from alyxfs import settings
-from alyxfs.alyx.accounts import save_token
+from alyxfs.alyx.accounts import forget_token, save_token
 from alyxfs.alyx.login import log_in
 from alyxfs.net import open_network
 
@@ -26,3 +26,14 @@ def login(server: str, user: str, password: str) -> None:
 
     save_token(address, user, trio.run(fetch))
     click.echo(f"Logged in to {address} as {user}; the token is kept for `alyxfs mount`.")
+
+
+@click.command()
+@click.argument("server", default=settings.PUBLIC_ALYX)
+def logout(server: str) -> None:
+    """Forget the token that `alyxfs login` kept for SERVER; a drive that is mounted keeps its own until it ends."""
+    address = mounting.server_address(server)
+    if forget_token(address):
+        click.echo(f"The token for {address} is forgotten.")
+    else:
+        click.echo(f"No token for {address} was kept.")

@@ -22,6 +22,8 @@ class Aggregates:
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self._known: tuple[Listing, Folders] | None = None
+        self.modified = catalogue.library.started_at
+        """Unix seconds at which one of them changed last, once they are known."""
 
     async def folders(self) -> Folders:
         """All of them, from one walk of their list; empty where there are none."""
@@ -38,5 +40,6 @@ class Aggregates:
             file = await self.catalogue.file_with_buckets({**dataset, "id": row.identity})
             if (placed := aggregate_file(dataset, file)) is not None:
                 files.append(placed)
+        self.modified = max((row.modified or 0.0 for row in listing.rows), default=self.modified)
         self._known = (listing, by_folder(files) if files else {})
         return self._known[1]

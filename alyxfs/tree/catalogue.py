@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Folders: TypeAlias = Mapping[tuple[str, ...], Folder]
 """The folders of a session or of the aggregates, by the names that lead to them."""
 
+LIFETIME = 10.0
+"""Seconds that the kernel may keep names and sizes in ``data/``, where the time to live is not shorter."""
 REMEMBERED_SESSIONS = 256
 """Sessions whose files are kept ready; a session has some 50 files and at most a few thousand."""
 
@@ -50,6 +52,8 @@ class Catalogue:
     ) -> None:
         self.library = library
         self.shows_inflated = shows_inflated
+        self.lifetime = min(LIFETIME, library.time_to_live)
+        """Seconds that the kernel may keep what a directory of data showed."""
         self.inventory = inventory
         self._one_directory = one_directory
         self._preferred = preferred

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import names
-from alyxfs.alyx.datafiles import by_folder
+from alyxfs.alyx.datafiles import by_folder, date_seconds
 from alyxfs.alyx.tables import TABLES
 from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.aggregates import Aggregates
-from alyxfs.tree.datafile import LIFETIME, DataFileNode
+from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import inflated_files
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, Node, no_such_name
 from alyxfs.tree.one_tables import table_files
@@ -30,9 +30,10 @@ SESSION_DEPTH = 5
 class _DataDirectory(Directory):
     """A directory whose names are known as a whole once it is opened."""
 
-    __slots__ = ("_identity", "_modified")
+    __slots__ = ("_catalogue", "_identity", "_modified")
 
-    def __init__(self, identity: str, modified: float) -> None:
+    def __init__(self, catalogue: Catalogue, identity: str, modified: float) -> None:
+        self._catalogue = catalogue
         self._identity = identity
         self._modified = modified
 
@@ -43,7 +44,8 @@ class _DataDirectory(Directory):
 
     def attributes(self) -> Attributes:
         """Directories have the time of what they stand for."""
-        return Attributes(Kind.DIRECTORY, 0, self._modified, LIFETIME)
+        lifetime = self._catalogue.lifetime
+        return Attributes(Kind.DIRECTORY, 0, self._modified, lifetime, lifetime)
 
     async def children(self) -> dict[str, Node]:
         """All names, sorted."""
@@ -64,12 +66,11 @@ class _DataDirectory(Directory):
 class DataDirectory(_DataDirectory):
     """``data/``: the labs, the aggregates, and ONE's tables where the server makes them."""
 
-    __slots__ = ("_aggregates", "_catalogue", "_files")
+    __slots__ = ("_aggregates", "_files")
 
     def __init__(self, catalogue: Catalogue, files: FileCache) -> None:
-        super().__init__("data", catalogue.library.started_at)
+        super().__init__(catalogue, "data", catalogue.library.started_at)
         self._aggregates = Aggregates(catalogue)
-        self._catalogue = catalogue
         self._files = files
 
     async def children(self) -> dict[str, Node]:
@@ -99,17 +100,16 @@ class DataDirectory(_DataDirectory):
         return table_files(await self._catalogue.inventory.table_folder())
 
     def _aggregates_directory(self) -> _AggregatesDirectory:
-        return _AggregatesDirectory(self._aggregates, self._files, self._modified)
+        return _AggregatesDirectory(self._aggregates, self._files)
 
 
 class _LabDirectory(_DataDirectory):
     """``data/<lab>/``: holds ``Subjects`` alone."""
 
-    __slots__ = ("_catalogue", "_files", "_lab")
+    __slots__ = ("_files", "_lab")
 
     def __init__(self, catalogue: Catalogue, files: FileCache, lab: str, modified: float) -> None:
-        super().__init__(f"data/{names.encode(lab)}", modified)
-        self._catalogue = catalogue
+        super().__init__(catalogue, f"data/{names.encode(lab)}", modified)
         self._files = files
         self._lab = lab
 
@@ -120,11 +120,10 @@ class _LabDirectory(_DataDirectory):
 class _SubjectsDirectory(_DataDirectory):
     """``data/<lab>/Subjects/``: the subjects that have sessions."""
 
-    __slots__ = ("_catalogue", "_files", "_lab")
+    __slots__ = ("_files", "_lab")
 
     def __init__(self, catalogue: Catalogue, files: FileCache, lab: str, modified: float) -> None:
-        super().__init__(f"data/{names.encode(lab)}/{SUBJECTS}", modified)
-        self._catalogue = catalogue
+        super().__init__(catalogue, f"data/{names.encode(lab)}/{SUBJECTS}", modified)
         self._files = files
         self._lab = lab
 
@@ -142,45 +141,48 @@ class _SubjectsDirectory(_DataDirectory):
 
     def _subject(self, subject: str, places: Sequence[SessionPlace]) -> _SubjectDirectory:
         identity = f"{self.identity}/{names.encode(subject)}"
-        return _SubjectDirectory(self._catalogue, self._files, identity, places)
+        modified = max(place.start for place in places)
+        return _SubjectDirectory(self._catalogue, self._files, identity, (self._lab, subject), modified)
 
 
 class _SubjectDirectory(_DataDirectory):
     """``data/<lab>/Subjects/<subject>/``: the dates of its sessions."""
 
-    __slots__ = ("_catalogue", "_files", "_places")
+    __slots__ = ("_files", "_subject")
 
-    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
-        super().__init__(identity, max(place.start for place in places))
-        self._catalogue = catalogue
+    def __init__(
+        self, catalogue: Catalogue, files: FileCache, identity: str, subject: tuple[str, str], modified: float
+    ) -> None:
+        super().__init__(catalogue, identity, modified)
         self._files = files
-        self._places = places
+        self._subject = subject
 
     async def children(self) -> dict[str, Node]:
-        by_date: dict[str, list[SessionPlace]] = {}
-        for place in self._places:
-            by_date.setdefault(place.date, []).append(place)
+        places = await self._catalogue.sessions_of_subject(*self._subject)
         return {
-            date: _DateDirectory(self._catalogue, self._files, f"{self.identity}/{date}", by_date[date])
-            for date in sorted(by_date)
+            date: _DateDirectory(self._catalogue, self._files, f"{self.identity}/{date}", self._subject, date)
+            for date in sorted({place.date for place in places})
         }
 
 
 class _DateDirectory(_DataDirectory):
     """``data/…/<date>/``: the sessions of a day, by number."""
 
-    __slots__ = ("_catalogue", "_files", "_places")
+    __slots__ = ("_date", "_files", "_subject")
 
-    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
-        super().__init__(identity, max(place.start for place in places))
-        self._catalogue = catalogue
+    def __init__(
+        self, catalogue: Catalogue, files: FileCache, identity: str, subject: tuple[str, str], date: str
+    ) -> None:
+        super().__init__(catalogue, identity, date_seconds(date))
         self._files = files
-        self._places = places
+        self._subject = subject
+        self._date = date
 
     async def children(self) -> dict[str, Node]:
+        places = await self._catalogue.sessions_of_subject(*self._subject)
         return {
-            number: SessionDirectory(self._catalogue, self._files, f"{self.identity}/{number}", places)
-            for number, places in numbered(self._places).items()
+            number: SessionDirectory(self._catalogue, self._files, f"{self.identity}/{number}", sessions)
+            for number, sessions in numbered([place for place in places if place.date == self._date]).items()
         }
 
 
@@ -195,16 +197,22 @@ def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
 class FileTree(_DataDirectory):
     """The top of a tree of data files: a session, or the aggregates."""
 
-    __slots__ = ("files",)
+    __slots__ = ("catalogue", "files")
 
-    def __init__(self, files: FileCache, identity: str, modified: float) -> None:
-        super().__init__(identity, modified)
+    def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, modified: float) -> None:
+        super().__init__(catalogue, identity, modified)
+        self.catalogue = catalogue
         self.files = files
 
     @property
     def modified(self) -> float:
         """Unix seconds, of everything in the tree."""
         return self._modified
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that the kernel may keep names and sizes of the tree."""
+        return self.catalogue.lifetime
 
     @property
     def shows_inflated(self) -> bool:
@@ -246,11 +254,10 @@ class SessionDirectory(FileTree):
     Alyx lets several sessions have one subject, day and number; as in a ONE cache, they share a directory.
     """
 
-    __slots__ = ("_catalogue", "_owners", "places")
+    __slots__ = ("_owners", "places")
 
     def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, places: Sequence[SessionPlace]) -> None:
-        super().__init__(files, identity, places[0].start)
-        self._catalogue = catalogue
+        super().__init__(catalogue, files, identity, places[0].start)
         self.places = places
         self._owners: dict[str, SessionPlace] = {}
         """The session of a file, by the file's identity, where there are several; filled by ``contents``."""
@@ -301,8 +308,8 @@ class _AggregatesDirectory(FileTree):
 
     __slots__ = ("_aggregates",)
 
-    def __init__(self, aggregates: Aggregates, files: FileCache, modified: float) -> None:
-        super().__init__(files, f"data/{AGGREGATES}", modified)
+    def __init__(self, aggregates: Aggregates, files: FileCache) -> None:
+        super().__init__(aggregates.catalogue, files, f"data/{AGGREGATES}", aggregates.modified)
         self._aggregates = aggregates
 
     async def contents(self) -> Folders:
@@ -312,7 +319,7 @@ class _AggregatesDirectory(FileTree):
         return {}
 
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
-        return self._aggregates.catalogue.local_copy([AGGREGATES, *file.folders, file.name])
+        return self.catalogue.local_copy([AGGREGATES, *file.folders, file.name])
 
     def neighbours(self, file: DataFile) -> Sequence[DataFile]:  # noqa: ARG002 - folders of aggregates have one file
         return ()
@@ -327,7 +334,7 @@ class _FolderDirectory(_DataDirectory):
     __slots__ = ("_folders", "_tree")
 
     def __init__(self, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
-        super().__init__(identity, tree.modified)
+        super().__init__(tree.catalogue, identity, tree.modified)
         self._tree = tree
         self._folders = folders
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 ESTIMATED_SIZE = 4096
 """Bytes shown of a file whose size the database does not know, until it has been opened."""
-LIFETIME = 10.0
-"""Seconds that the kernel may keep what a directory of data showed."""
 
 
 class Surroundings(Protocol):
@@ -29,6 +27,10 @@ class Surroundings(Protocol):
     @property
     def modified(self) -> float:
         """Unix seconds, of everything in the tree."""
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that the kernel may keep names and sizes of the tree."""
 
     def about(self) -> dict[str, str]:
         """Extended attributes of everything in the tree."""
@@ -62,8 +64,8 @@ class DataFileNode(File):
         """The database's size, or the file server's once that is known."""
         size = self._tree.files.known_size(self.source())
         if size is None:
-            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0)
-        return Attributes(Kind.FILE, size, self._tree.modified, LIFETIME)
+            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0, self._tree.lifetime)
+        return Attributes(Kind.FILE, size, self._tree.modified, self._tree.lifetime, self._tree.lifetime)
 
     async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
         """Open through the cache; no request of the file server where the size is known."""

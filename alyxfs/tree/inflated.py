@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alyxfs.tree.datafile import ESTIMATED_SIZE, LIFETIME, DataFileNode, DataReader
+from alyxfs.tree.datafile import ESTIMATED_SIZE, DataFileNode, DataReader
 from alyxfs.tree.node import Attributes, File, Kind, Node
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ class InflatedNode(File):
         """The size is in the header, which is read at the first open; until then it is an estimate."""
         recording = self._recording
         size = recording.files.known_inflated_size(recording.source(), self._header.source())
-        modified = recording.attributes().modified
+        compressed = recording.attributes()
+        lifetime = compressed.name_lifetime
         if size is None:
-            return Attributes(Kind.FILE, ESTIMATED_SIZE, modified, 0.0)
-        return Attributes(Kind.FILE, size, modified, LIFETIME)
+            return Attributes(Kind.FILE, ESTIMATED_SIZE, compressed.modified, 0.0, lifetime)
+        return Attributes(Kind.FILE, size, compressed.modified, lifetime, lifetime)
 
     async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
         """Read the header, unless it is known."""
