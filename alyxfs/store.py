@@ -189,6 +189,10 @@ class Store:
             statement = "UPDATE records SET fetched_at = ? WHERE endpoint = ? AND key = ?"
             self._write(statement, [(-time.time(), endpoint, key)])
 
+    def outdate_details(self, endpoint: str) -> None:
+        """Mark as old what is known of every record of an endpoint; it stays for bad times."""
+        self._write("UPDATE records SET fetched_at = ? WHERE endpoint = ?", [(-time.time(), endpoint)])
+
     def _read(self, query: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of the answer; none where the file cannot be read."""
         reader = self._reader

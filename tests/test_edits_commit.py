@@ -9,6 +9,7 @@ from PIL import Image
 from alyxfs import errors
 from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
+from alyxfs.edits.exchange import EVERY_RECORD
 from asking import Asking
 from editing import draft, editing
 
@@ -220,6 +221,20 @@ async def test_a_rename_is_a_patch_of_the_look_up(demo, asking, tmp_path, writes
         with pytest.raises(errors.Invalid, match="exists already"):
             await room.editor.save("subjects", "OLD_1", {"nickname": "OLD_1"}, draft({"nickname": "KS001"}))
         assert writes()[1:] == ["PATCH /subjects/OLD_1 200", "PATCH /subjects/NEW_1 200"]
+
+
+async def test_records_that_hold_a_name_show_the_new_one(demo, asking, tmp_path):
+    asking.send("POST", "/subjects", {"nickname": "OLD_2", "lab": "cortexlab"})
+    session = asking.send("POST", "/sessions", {"subject": "OLD_2", "lab": "cortexlab"})["url"].rsplit("/", 1)[-1]
+    async with editing(demo.url, tmp_path) as room:
+        assert (await room.read("sessions", session))["subject"] == "OLD_2"
+        result = await room.editor.rename("subjects", "OLD_2", "NEW_2")
+        assert (await room.read("sessions", session))["subject"] == "NEW_2"
+        assert ("sessions", EVERY_RECORD) in result.touched
+        narrated = await room.editor.save(
+            "subjects", "NEW_2", await room.read("subjects", "NEW_2"), draft({"description": "as before"})
+        )
+        assert ("sessions", EVERY_RECORD) not in narrated.touched, "only a new name is anywhere else"
 
 
 async def test_doubled_names_are_refused_with_the_reason(demo, tmp_path, writes):

@@ -166,6 +166,20 @@ async def test_forgetting_asks_again(alyx, path):
         assert len(await whole(library.listing("subjects"))) == 59
 
 
+async def test_forgetting_all_details_asks_again_for_each(alyx, path):
+    async with library_of(alyx, path) as library:
+        for name in ("S7", "S8"):
+            await library.record("subjects", name)
+            alyx.details["subjects", name] = {"nickname": name, "id": "x", "changed": True}
+        library.forget_details("subjects")
+        assert library.known_record("subjects", "S7") is None
+        assert (await library.record("subjects", "S7")).document["changed"]
+    async with library_of(alyx, path) as library:
+        assert (await library.record("subjects", "S8")).document["changed"], "nor is the store believed"
+        await library.record("subjects", "S8")
+    assert len(alyx.asked_for("/subjects/S8")) == 2
+
+
 async def test_fresh_asks_the_server_and_hides_no_failure(alyx, path):
     async with library_of(alyx, path) as library:
         await library.record("subjects", "S7")

@@ -29,6 +29,7 @@ class Freshness:
         self.last_error: str | None = None
         self._down_until = 0.0
         self._outdated: dict[tuple[str, str | None], float] = {}
+        self._details_outdated: dict[str, float] = {}
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """What was asked before now of this record, or (no key) of the endpoint's lists, is no longer fresh."""
@@ -36,8 +37,14 @@ class Freshness:
         self._outdated = {name: at for name, at in self._outdated.items() if at > now - self.time_to_live}
         self._outdated[endpoint, key] = now
 
+    def outdate_details(self, endpoint: str) -> None:
+        """No record of this endpoint that was asked for before now is fresh any longer."""
+        self._details_outdated[endpoint] = time.time()
+
     def is_outdated(self, endpoint: str, key: str | None, asked_at: float) -> bool:
         """Whether something asked for at this time (Unix seconds) was declared out of date since."""
+        if key is not None and asked_at <= self._details_outdated.get(endpoint, 0.0):
+            return True
         return asked_at <= self._outdated.get((endpoint, key), 0.0)
 
     def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:

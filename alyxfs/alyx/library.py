@@ -115,6 +115,12 @@ class Library:
             self._records.forget(endpoint, key)
         self._saver.add(lambda: self._store.outdate(endpoint, key))
 
+    def forget_details(self, endpoint: str) -> None:
+        """Ask again for each record of the endpoint before showing it: all may hold a name that changed."""
+        self._freshness.outdate_details(endpoint)
+        self._records.forget(endpoint, None)
+        self._saver.add(lambda: self._store.outdate_details(endpoint))
+
     async def flush(self) -> None:
         """Write to the store what waits for it."""
         await self._saver.flush()

@@ -128,10 +128,10 @@ class Records:
         record = self._memory.get((endpoint, key, identity)) or self._memory.get((endpoint, key, None))
         return record if record is not None and _is_it(record, key, identity) else None
 
-    def forget(self, endpoint: str, key: str) -> None:
-        """Drop the record, and requests under way that may have read it before it changed."""
+    def forget(self, endpoint: str, key: str | None) -> None:
+        """Drop the record, or (no key) all of the endpoint, and requests under way that may have read it before."""
         for cache in (self._memory, self._missing, self._flights):
-            for name in [name for name in cache if name[:2] == (endpoint, key)]:
+            for name in [name for name in cache if name[0] == endpoint and key in {None, name[1]}]:
                 cache.pop(name, None)
 
     async def _stored(self, name: _Name) -> Record | None:

@@ -34,6 +34,9 @@ ANSWERED_UNCLEARLY = (errors.ServerFault, errors.Unreachable, errors.DeadlineExc
 """After these a write may or may not have happened."""
 
 
+EVERY_RECORD = ""
+
+
 @dataclass(frozen=True)
 class SaveResult:
     """What came of a write that was not refused."""
@@ -50,7 +53,10 @@ class SaveResult:
     sentence: str
     """What happened, for the log."""
     touched: tuple[tuple[str, str | None], ...] = ()
-    """Records (endpoint, key) and listings (key None) whose copies, the kernel's too, are no longer right."""
+    """Records (endpoint, key) and listings (key None) whose copies, the kernel's too, are no longer right.
+
+    The key ``EVERY_RECORD`` is the beginning of all of the endpoint.
+    """
     dry_run: bool = False
 
 
@@ -241,10 +247,14 @@ class Exchange:
         for document in (before, after):
             touched.update(dict.fromkeys(quirks.linked_records(endpoint, document or {})))
         touched[endpoint, None] = None
-        if before is not None and new_key not in {None, key}:
-            touched.update(dict.fromkeys((other, None) for other in quirks.HOLD_NAMES_OF.get(endpoint, ())))
+        is_renamed = before is not None and new_key not in {None, key}
+        holders = quirks.HOLD_NAMES_OF.get(endpoint, ()) if is_renamed else ()
+        touched.update(dict.fromkeys((other, None) for other in holders))
         for name, record in touched:
             self._library.forget(name, record)
+        for other in holders:
+            self._library.forget_details(other)
+            touched[other, EVERY_RECORD] = None
         return tuple(touched)
 
     async def _ask(self, write: Write, request: Request) -> tuple[int | None, dict[str, Any] | None, str | None]:
