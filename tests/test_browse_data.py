@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,19 @@ def test_sizes_come_from_the_database_without_asking_the_file_server(demo, drive
         if dataset["file_size"] is not None:
             assert (drive / place).stat().st_size == dataset["file_size"]
     assert to_files(demo) == []
+
+
+def test_a_wrong_size_of_a_small_file_is_found_out_when_it_is_opened(demo, drive, real, tmp_path):
+    wrong = [entry for entry in real if "sizeToo" in entry[0] and entry[1]["file_size"] <= 64 * 1024]
+    assert wrong
+    for place, dataset, address in wrong:
+        path = drive / place
+        true = Asking.bytes_of(address)
+        assert path.stat().st_size == dataset["file_size"] != len(true)
+        subprocess.run(["tar", "-C", path.parent, "-cf", tmp_path / "copy.tar", path.name], check=True, timeout=30)
+        with tarfile.open(tmp_path / "copy.tar") as archive:
+            assert archive.extractfile(path.name).read() == true
+        assert path.stat().st_size == len(true)
 
 
 def test_numpy_and_pandas_open_files_in_place(demo, drive, real):

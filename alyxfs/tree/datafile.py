@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ESTIMATED_SIZE = 4096
 """Bytes shown of a file whose size the database does not know, until it has been opened."""
+READ_AT_OPEN = 64 * 1024
+"""Bytes: a smaller file comes whole when it is opened, which costs its reader nothing more, and then its size is true.
+Some sizes in the database are wrong, and tar and mmap believe the size they saw at open."""
 
 
 class Surroundings(Protocol):
@@ -70,7 +73,10 @@ class DataFileNode(File):
     async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
         """Open through the cache; no request of the file server where the size is known."""
         source = await self.source_with_address()
-        return DataReader(await self._tree.files.open(source), source.version, source.identity)
+        opened = await self._tree.files.open(source)
+        if opened.size <= READ_AT_OPEN and self._tree.files.cached_share(source) == 0:
+            await _read_or_close(opened)
+        return DataReader(opened, source.version, source.identity)
 
     @property
     def files(self) -> FileCache:
@@ -149,3 +155,11 @@ class DataReader:
     async def close(self) -> None:
         """See Reader."""
         await self._opened.close()
+
+
+async def _read_or_close(opened: OpenFile) -> None:
+    try:
+        await opened.read(0, opened.size)
+    except BaseException:
+        await opened.close()
+        raise
