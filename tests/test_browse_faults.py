@@ -112,6 +112,27 @@ def test_a_public_user_reads(demo, home):
         assert os.listdir(drive / "labs")
 
 
+def test_a_server_that_fails_at_the_first_mount_is_told_and_later_borne(demo_directory, home):
+    broken = {"status": 500, "path_prefix": "/", "count": 1000}
+    with running_demo(demo_directory, largest_file_mb=2, control=True) as demo:
+        demo.control(fail=broken | {"path_prefix": "/brain-regions"})
+        with mounted(demo.url, home / "other") as drive:
+            assert os.listdir(drive / "labs"), "one list that fails is no broken server"
+        for endpoint in ("channels", "chronic-insertions"):
+            demo.control(fail=broken | {"path_prefix": f"/{endpoint}"})
+        account = {"ALYXFS_USER": demo.user, "ALYXFS_PASSWORD": demo.password}
+        done = run_alyxfs(home, "mount", demo.url, str(home / "drive"), **account)
+        assert done.returncode == 1
+        assert "the server failed (500)" in done.stderr
+        assert not os.path.ismount(home / "drive")
+        demo.control(reset=True)
+        with mounted(demo.url, home) as drive:
+            listed = os.listdir(drive / "labs")
+        demo.control(fail=broken)
+        with mounted(demo.url, home) as drive:
+            assert os.listdir(drive / "labs") == listed
+
+
 def test_no_network_at_the_first_mount_is_told(home):
     done = run_alyxfs(
         home, "mount", "http://127.0.0.1:9", str(home / "drive"), ALYXFS_USER="demo", ALYXFS_PASSWORD="demo"

@@ -32,6 +32,9 @@ __all__ = ["Library", "Listing", "Record", "Row", "open_library"]
 TIME_TO_LIVE = 300.0
 """Seconds for which an answer counts as fresh, unless the caller says otherwise."""
 
+TRIED_AT_MOUNT = 3
+"""Lists: one that the server always fails on does not mean that it fails on all."""
+
 _SCHEMA = "schema"
 
 
@@ -48,6 +51,7 @@ class Library:
         self._listings = Listings(api, store, self._saver, nursery, self._freshness, self._endpoint)
         self._records = Records(api, store, self._saver, nursery, self._freshness, self._endpoint, self.listing)
         self._schema: Schema | None = None
+        self._is_known = True  # from an earlier mount
         self._schema_lock = trio.Lock()
 
     @property
@@ -67,15 +71,26 @@ class Library:
         return self._schema
 
     async def check_access(self) -> None:
-        """One small request, so that a wrong token shows at mount; raises AccessDenied, and passes when offline."""
-        endpoints = (await self.schema()).endpoints.values()
-        first = next((endpoint.name for endpoint in endpoints if endpoint.listed), None)
-        if first is None or self._freshness.is_down:
-            return
-        try:
-            await self._api.page(first, (), 1, 0)
-        except DOWN as error:
-            self._freshness.note_failure(error)
+        """One small request, so that a wrong token shows at mount; passes when offline.
+
+        Raises AccessDenied, and ServerFault where the server fails on all it is asked and was never mounted before.
+        """
+        listed = [endpoint.name for endpoint in (await self.schema()).endpoints.values() if endpoint.listed]
+        fault: errors.ServerFault | None = None
+        for endpoint in listed[:TRIED_AT_MOUNT]:
+            if self._freshness.is_down:
+                return
+            try:
+                await self._api.page(endpoint, (), 1, 0)
+            except DOWN as error:
+                self._freshness.note_failure(error)
+                if not isinstance(error, errors.ServerFault):
+                    return
+                fault = error
+            else:
+                return
+        if fault is not None and not self._is_known:
+            raise fault
 
     def address(self, endpoint: str, key: str | None = None) -> str:
         """The address of a record, or of a list."""
@@ -157,6 +172,7 @@ class Library:
             document = await trio.to_thread.run_sync(documents.decode, stored.body)
             return await trio.to_thread.run_sync(read_schema, document)
         schema = await trio.to_thread.run_sync(read_schema, document)
+        self._is_known = await trio.to_thread.run_sync(self._store.document, _SCHEMA) is not None
         self._saver.add(lambda: self._store.put_document(_SCHEMA, documents.compact(document)))
         return schema
 
