@@ -118,7 +118,7 @@ class Inventory:
 
         Older where the server cannot be reached. Where it refuses the user there is nothing: the API will say so.
         """
-        if not self._can_read or time.time() < self._not_before or self._is_fresh():
+        if not self._can_read or time.time() < self._not_before or self._is_fresh(self._asked_at):
             return self._contents
         if self._refreshed is None:
             self._refreshed = trio.Event()
@@ -148,14 +148,14 @@ class Inventory:
             "note": self._note,
         }
 
-    def _is_fresh(self) -> bool:
-        return all(self._library.is_fresh(endpoint, None, self._asked_at) for endpoint in ("sessions", "datasets"))
+    def _is_fresh(self, asked_at: float) -> bool:
+        return all(self._library.is_fresh(endpoint, None, asked_at) for endpoint in ("sessions", "datasets"))
 
     async def _refresh(self, refreshed: trio.Event) -> None:
         asked_at = time.time()
         try:
             await self._load_kept()
-            if self._library.is_fresh("datasets", None, self._changes.asked_at):
+            if self._is_fresh(self._changes.asked_at):
                 asked_at = self._changes.asked_at  # an earlier mount, or another drive, has just asked
             else:
                 await self._fetch_newer()
