@@ -34,6 +34,9 @@ step 'cat alyx/labs/cortexlab.json'
 step 'ls alyx/sessions | sed -n 1,3p'
 step 'ls alyx/data/cortexlab/Subjects'
 step 'find alyx/data/cortexlab/Subjects -maxdepth 3 -mindepth 3 | sed -n 1,3p'
+step 'ls alyx/sessions/lab=cortexlab/date_range=2023-01-01,2023-01-31'
+step 'readlink -f alyx/sessions/9bf87ed6-61f2-4acb-ada4-eaf48aebf7b9'
+step '.venv/bin/python -c "import numpy; print(numpy.load(\"alyx/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/_ibl_wheel.position.npy\", mmap_mode=\"r\")[-3:])"'
 step 'cat alyx/.alyxfs/status.json'
 if [ $once = yes ]; then
     echo

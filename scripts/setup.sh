@@ -39,6 +39,7 @@ set_up() {
     fi
     install_system_packages "${packages[@]}"
     [ -e /dev/fuse ] || fail "/dev/fuse is missing: load the kernel module fuse, or start the container with --device /dev/fuse."
+    [ -r /dev/fuse ] && [ -w /dev/fuse ] || fail "/dev/fuse is closed to you: 'sudo chmod 666 /dev/fuse' opens it, as Debian and Ubuntu do."
     command -v fusermount3 >/dev/null || fail "fusermount3 is missing: install the package fuse3."
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "Python 3.10 or newer is needed."
     stamp=$(cd "$root" && sha256sum pyproject.toml | cut -d' ' -f1)-$extras
