@@ -500,8 +500,8 @@ class Kernel(pyfuse3.Operations):
         return cast("Writer", writer)
 
     def _writer_of(self, number: int) -> Reader | None:
-        """Somebody's open file of this inode that can be written to."""
-        return next((reader for reader in self._readers.get(number, ()) if isinstance(reader, Writable)), None)
+        """The newest open file of this inode that can be written to."""
+        return next((each for each in reversed(self._readers.get(number, ())) if isinstance(each, Writable)), None)
 
     def _directory(self, number: int) -> Directory:
         node = self._inodes.node(number)

@@ -180,6 +180,29 @@ def test_two_programs_that_changed_different_fields(room, session, path):
     assert room.record("sessions", session)["n_trials"] == 5
 
 
+def test_two_programs_that_empty_one_record_do_not_mix_their_bytes(room, session, path):
+    other = "import sys, os; file = open(sys.argv[1], 'wb', 0); file.write(sys.argv[2].encode()); file.close()"
+    with open(path, "wb", buffering=0) as file:
+        file.write(text("mine, a long one")[:20])
+        run(sys.executable, "-c", other, path, '{"n_trials": 3}')
+        file.write(text("mine, a long one")[20:])
+    assert room.record("sessions", session)["n_trials"] == 3
+    saved(room, session, "mine, a long one", writes=2)
+
+
+def test_a_rename_that_conflicts_is_tried_once(room, session, path):
+    """Linux repeats a rename that fails with ESTALE; meanwhile others may have looked at the new version."""
+    document = json.loads(path.read_bytes())
+    (path.parent / "scratch").write_text(json.dumps({**document, "narrative": "mine"}))
+    room.asking.send("PATCH", f"/sessions/{session}", {"narrative": "theirs"})
+    count = len(room.log())
+    with pytest.raises(OSError) as refusal:  # noqa: PT011
+        os.replace(path.parent / "scratch", path)
+    assert refusal.value.errno == errno.ESTALE
+    assert [entry["state"] for entry in room.log()[count:]] == ["conflict"]
+    os.unlink(path.parent / "scratch")
+
+
 def test_a_reader_sees_what_is_being_written(room, session, path):
     with open(path, "wb", buffering=0) as file:
         file.write(text("half")[:8])

@@ -18,13 +18,15 @@ _numbers = itertools.count(1)
 
 
 class OpenDraft:
-    """One record's draft, shared by all who have the record open.
+    """One record's draft, shared by those who opened it without emptying it.
 
     ``writers`` changes only between awaits; ``_saving`` keeps two saves of one draft from overlapping.
     """
 
-    def __init__(self, workbench: Workbench, target: Target, content: bytes) -> None:
+    def __init__(self, workbench: Workbench, target: Target, content: bytes, process: int) -> None:
         self.number = next(_numbers)
+        self.process = process
+        """Of the program that opened it first."""
         self.target = target
         self.draft = Draft(content)
         self.modified = time.time()

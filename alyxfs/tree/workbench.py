@@ -6,8 +6,10 @@ Only a draft that is a whole JSON object is sent; what never becomes one is kept
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from alyxfs import documents, errors, names
 from alyxfs.tree.deletions import Deletions
@@ -17,8 +19,6 @@ from alyxfs.tree.localnames import LocalNames
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    import trio
-
     from alyxfs.alyx.library import Library
     from alyxfs.alyx.schema import Endpoint
     from alyxfs.edits import Editor, SaveResult
@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 SERVER_GIVEN = ("id", "url")
 """Fields that only the server fills in: a new file that holds one is a copy of a record, not a new record."""
+
+
+_KERNEL_RETRY = 1.0
+"""Seconds within which the kernel repeats a rename."""
 
 
 @dataclass
@@ -79,7 +83,12 @@ class Workbench:
         self._library = library
         self._changed = changed
         self._drafts: dict[tuple[str, str], OpenDraft] = {}
-        """Of records, by endpoint and key."""
+        """Of records, by endpoint and key; the newest where there are several."""
+        self._conflicts: dict[tuple[int, str, str], tuple[bytes, float, str]] = {}
+        """Renames that were refused with a conflict, by process, directory and name: the content, and what was said.
+
+        Linux repeats a rename that fails with ESTALE (retry_estale in fs/namei.c); it must not be tried twice.
+        """
 
     # Names
 
@@ -98,7 +107,11 @@ class Workbench:
         return self._drafts.get((endpoint, key))
 
     async def open_record(self, target: Target, process: int, *, truncate: bool) -> RecordHandle:
-        """Open an existing record for writing."""
+        """Open an existing record for writing.
+
+        A program that empties the file begins a version of its own: what another one is writing meanwhile is not mixed
+        with it, and the two are merged, or refused, when they are saved.
+        """
         assert target.key is not None
         name, key = target.endpoint.name, target.key
         opened = self.draft_of(name, key)
@@ -110,15 +123,16 @@ class Workbench:
             # Another program may have opened it while the record was fetched.
             opened = self.draft_of(name, key)
         if opened is None:
-            opened = OpenDraft(self, target, record.content)
-            self._drafts[name, key] = opened
+            opened = self._drafts[name, key] = OpenDraft(self, target, record.content, process)
+        elif truncate and opened.was_changed and opened.process != process:
+            opened = self._drafts[name, key] = OpenDraft(self, replace(opened.target), b"-", process)
         if truncate and opened.draft.size:
             opened.draft.truncate(0)
         return RecordHandle(self, opened, process)
 
     def open_new(self, target: Target, process: int) -> RecordHandle:
         """Open a record that is still to be made."""
-        return RecordHandle(self, OpenDraft(self, target, b""), process)
+        return RecordHandle(self, OpenDraft(self, target, b"", process), process)
 
     def reopen(self, opened: OpenDraft, process: int) -> RecordHandle:
         """Another handle of an open draft."""
@@ -148,7 +162,15 @@ class Workbench:
         """Save what was renamed over a record's name: it is all there will be, so it must be whole."""
         if target.key is None and (copied := await self._copied(target, content)):
             raise errors.Invalid(f"{target.path} would be a new record. {copied}. {_HOW_TO_COPY}")
-        await self._send(target, content, process)
+        asked = (process, target.directory, target.file_name)
+        earlier, until, words = self._conflicts.pop(asked, (b"", 0.0, ""))
+        if earlier == content and trio.current_time() < until:
+            raise errors.Conflict(words)
+        try:
+            await self._send(target, content, process)
+        except errors.Conflict as error:
+            self._conflicts[asked] = (content, trio.current_time() + _KERNEL_RETRY, str(error))
+            raise
 
     async def rename(self, target: Target, new_key: str) -> None:
         """PATCH of the look-up; raises what refuses it."""
