@@ -33,6 +33,8 @@ LIFETIME = 10.0
 """Seconds that the kernel may keep names and sizes in ``data/``, where the time to live is not shorter."""
 REMEMBERED_SESSIONS = 256
 """Sessions whose files are kept ready; a session has some 50 files and at most a few thousand."""
+REMEMBERED_FILES = 100_000
+"""Files of the tables that are kept ready, at some 300 bytes each: the kernel holds as many nodes of them anyway."""
 
 
 class Catalogue:
@@ -58,7 +60,7 @@ class Catalogue:
         self._one_directory = one_directory
         self._preferred = preferred
         self._places: dict[str, tuple[Listing, dict[str, list[SessionPlace]]]] = {}
-        self._files: LRUCache[str, tuple[Contents, Folders]] = LRUCache(REMEMBERED_SESSIONS)
+        self._files: LRUCache[str, tuple[Contents, Folders]] = LRUCache(REMEMBERED_FILES, _count)
         self._details: LRUCache[str, tuple[bytes, Folders]] = LRUCache(REMEMBERED_SESSIONS)
 
     async def labs(self) -> list[str]:
@@ -102,7 +104,9 @@ class Catalogue:
             return await self._files_of_detail(place)
         known = self._files.get(place.identity)
         if known is None or known[0] is not contents:
-            known = self._files[place.identity] = (contents, by_folder(contents.files(place.identity)))
+            known = (contents, by_folder(contents.files(place.identity)))
+            if _count(known) <= REMEMBERED_FILES:
+                self._files[place.identity] = known
         return known[1]
 
     async def with_address(self, place: SessionPlace, file: DataFile) -> DataFile:
@@ -183,6 +187,10 @@ class Catalogue:
                 repository = await self.library.record("data-repository", str(record["data_repository"]))
                 buckets[str(record["data_repository"])] = repository.document.get("json")
         return file_of_dataset(dataset, self._preferred, buckets)
+
+
+def _count(known: tuple[Contents, Folders]) -> int:
+    return 1 + sum(len(folder.files) for folder in known[1].values())
 
 
 async def whole(listing: Listing) -> list[Row]:
