@@ -45,7 +45,10 @@ class Settings:
     time_to_live: float = _option(300.0, "How long listings and records are shown without asking again.", "seconds")
     deadline: float = _option(30.0, "How long any operation may take before it fails.", "seconds")
     watch: float = _option(
-        0.0, "How often to ask the server what others have changed; 0 waits for the time to live instead.", "seconds"
+        0.0,
+        "How often to ask the server what others have changed; 0 waits for the time to live instead. Each time costs "
+        "one request for each of sessions, datasets and insertions that was looked at (every 2 s: up to 93 a minute).",
+        "seconds",
     )
     requests_per_minute: float = _option(
         520.0, "Requests that the server is asked at most; Alyx throttles at 550 a minute.", "requests"

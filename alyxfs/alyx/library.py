@@ -53,6 +53,7 @@ class Library:
         self._schema: Schema | None = None
         self._is_known = True  # from an earlier mount
         self._schema_lock = trio.Lock()
+        self._asked_for: set[str] = set()
 
     @property
     def time_to_live(self) -> float:
@@ -61,6 +62,7 @@ class Library:
 
     def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:
         """Whether what was asked of a record, or of a list, at this time (Unix seconds) may be served unasked."""
+        self._asked_for.add(endpoint)
         return self._freshness.is_fresh(endpoint, key, asked_at)
 
     async def schema(self) -> Schema:
@@ -102,7 +104,12 @@ class Library:
         Nothing is asked before a reader wants the first row. A filter that the schema does not name fails the walk
         with NotFound, a value that the server refuses with Invalid.
         """
+        self._asked_for.add(endpoint)
         return self._listings.get(endpoint, filters)
+
+    def was_asked_for(self, endpoint: str) -> bool:
+        """Whether anything known of this endpoint was in use since the mount; never awaits."""
+        return endpoint in self._asked_for
 
     def known_listing(self, endpoint: str, filters: Filters = ()) -> Listing | None:
         """The listing in memory, however old; never awaits."""
@@ -114,6 +121,7 @@ class Library:
         With ``fresh`` the server is asked whatever is known, and its failure is raised. Raises NotFound, AccessDenied,
         and where nothing is known Unreachable, DeadlineExceeded, Throttled or ServerFault.
         """
+        self._asked_for.add(endpoint)
         return await self._records.get(endpoint, key, identity, fresh=fresh)
 
     def known_record(self, endpoint: str, key: str, identity: str | None = None) -> Record | None:
