@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAXIMUM_LINE = 1024 * 1024
-"""Bytes of an order or its answer."""
+"""Bytes of an order; an answer, as that of `alyxfs log`, may be longer."""
 ANSWER_SECONDS = 120.0
 """How long a command waits for the drive's answer."""
 
@@ -91,7 +91,7 @@ def give_order(socket_path: Path, order: str, **arguments: Any) -> Any:
             connection.connect(str(socket_path))
             connection.sendall(json.dumps({"order": order, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
-                line = stream.readline(MAXIMUM_LINE * 16)
+                line = stream.readline()
         except OSError as error:
             raise errors.Unreachable(f"The drive does not take orders at {socket_path}: {error}.") from error
     if not line:

@@ -137,15 +137,26 @@ def test_the_base_is_what_the_program_itself_last_saw():
 
 def test_what_is_remembered_is_bounded():
     known = Bases()
-    for number in range(bases.MAXIMUM_READERS + 10):
+    for number in range(bases.MAXIMUM_READINGS + 10):
         known.served(number, "labs", "x", {"a": number})
-    assert (0, "labs", "x") not in known._read
+    assert 0 not in known._read
     assert not known.was_shown("labs", "x", "a", 0)
-    assert known.was_shown("labs", "x", "a", bases.MAXIMUM_READERS + 9)
+    assert known.was_shown("labs", "x", "a", bases.MAXIMUM_READINGS + 9)
     for number in range(bases.MAXIMUM_RECORDS):
         known.served(0, "subjects", str(number), {"a": 1})
-    assert len(known._read) == len(known._latest) == bases.MAXIMUM_READERS
+    assert known._readings == len(known._latest) == bases.MAXIMUM_READINGS
     assert len(known._shown) == bases.MAXIMUM_RECORDS
+
+
+def test_a_search_through_all_records_takes_no_editors_base_away():
+    known = bases.Bases()
+    known.served(1, "labs", "mine", {"a": "as the editor knows it"})
+    for number in range(3 * bases.MAXIMUM_READINGS):
+        known.served(2, "labs", f"other {number}", {"a": number})
+    known.served(2, "labs", "mine", {"a": "as it is now"})
+    assert known.base_of(1, "labs", "mine") == {"a": "as the editor knows it"}
+    assert known.base_of(3, "labs", "mine") == {"a": "as it is now"}
+    assert known._readings == bases.MAXIMUM_READINGS
 
 
 def test_links_lead_to_the_records_that_show_this_one():

@@ -288,3 +288,22 @@ def test_rm_rf_of_the_whole_drive(demo_directory, home):
         assert "not permitted" in failing("rm", path)
         command(room, "allow-deletes", str(room.drive.path))
         run("rm", path)
+
+
+def test_the_examples_of_the_help_run(room):
+    """All but the picture, which the demo refuses."""
+    text = (room.drive / ".alyxfs" / "help.md").read_text()
+    examples = text.split("## Writing")[1].split("```")[1].strip().splitlines()
+    known = {row["nickname"] for row in room.asking.rows("/subjects")}
+    if "KS022" not in known:
+        room.asking.send("POST", "/subjects", {"nickname": "KS022", "lab": "cortexlab"})
+    weighing = room.asking.send("POST", "/weighings", {"subject": "KS004", "weight": 20})["url"].rsplit("/", 1)[-1]
+    session = new_session(room)
+    for line in examples:
+        if not line.startswith("cp figure.png"):
+            line = line.replace("sessions/<id>", f"sessions/{session}").replace(
+                "weighings/<id>", f"weighings/{weighing}"
+            )
+            run("bash", "-c", line, cwd=room.drive.path)
+    assert [method for method, _ in room.writes()] == ["PATCH", "POST", "PATCH", "DELETE"]
+    assert room.record("sessions", session)["narrative"] == "good session"

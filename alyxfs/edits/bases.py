@@ -15,7 +15,7 @@ from alyxfs import documents
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAXIMUM_READERS = 256
+MAXIMUM_READINGS = 1024
 """Pairs of program and record whose last reading is remembered; documents are shared with the library's memory."""
 
 MAXIMUM_RECORDS = 4096
@@ -29,19 +29,24 @@ class Bases:
     """A bounded memory; no method awaits, so that each is atomic."""
 
     def __init__(self) -> None:
-        self._read: OrderedDict[tuple[int, str, str], dict[str, Any]] = OrderedDict()
+        self._read: dict[int, OrderedDict[tuple[str, str], dict[str, Any]]] = {}
+        """By program."""
+        self._readings = 0
         self._latest: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self._shown: OrderedDict[tuple[str, str], dict[str, OrderedDict[bytes, None]]] = OrderedDict()
 
     def served(self, reader: int, endpoint: str, key: str, document: dict[str, Any]) -> None:
         """A program (its process id) has opened, or written, the record and believes it to be this document."""
-        known = self._read.pop((reader, endpoint, key), None)
-        self._read[reader, endpoint, key] = document
+        own = self._read.setdefault(reader, OrderedDict())
+        known = own.pop((endpoint, key), None)
+        own[endpoint, key] = document
         self._latest.pop((endpoint, key), None)
         self._latest[endpoint, key] = document
-        for memory in (self._read, self._latest):
-            if len(memory) > MAXIMUM_READERS:
-                memory.popitem(last=False)
+        if len(self._latest) > MAXIMUM_READINGS:
+            self._latest.popitem(last=False)
+        self._readings += known is None
+        if self._readings > MAXIMUM_READINGS:
+            self._forget_one()
         if known is not document:
             self.shown(endpoint, key, document, document)
 
@@ -50,8 +55,17 @@ class Bases:
 
         ``jq … X.json > new; mv new X.json`` reads and writes in two programs, one soon after the other.
         """
-        own = self._read.get((writer, endpoint, key))
-        return self._latest.get((endpoint, key)) if own is None else own
+        own = self._read.get(writer)
+        latest = self._latest.get((endpoint, key))
+        return latest if own is None else own.get((endpoint, key), latest)
+
+    def _forget_one(self) -> None:
+        """The oldest reading of the program with the most: a search through all records takes no editor's base away."""
+        greatest = max(self._read, key=lambda reader: len(self._read[reader]))
+        self._read[greatest].popitem(last=False)
+        self._readings -= 1
+        if not self._read[greatest]:
+            del self._read[greatest]
 
     def shown(self, endpoint: str, key: str, document: dict[str, Any], fields: Iterable[str]) -> None:
         """Remember the values of these fields as ones that the drive itself has shown."""

@@ -147,6 +147,12 @@ class Exchange:
             sentence = await self._with_kept_draft(write, str(error))
             await self.settle(write, state, status=error.status, remark=sentence)
             raise type(error)(sentence, status=error.status, url=error.url) from error
+        except trio.Cancelled:
+            if not write.settled:  # what was sent is followed to its end, so that this was not
+                with trio.CancelScope(shield=True):
+                    sentence = await self._with_kept_draft(write, "It was given up before anything was sent.")
+                    await self.settle(write, State.REFUSED, remark=sentence)
+            raise
 
     async def send(self, write: Write, request: Request) -> SaveResult:
         """Send the request of a write and follow it to the end; a dry run only enters it."""
