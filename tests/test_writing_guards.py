@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -299,11 +300,10 @@ def test_the_examples_of_the_help_run(room):
         room.asking.send("POST", "/subjects", {"nickname": "KS022", "lab": "cortexlab"})
     weighing = room.asking.send("POST", "/weighings", {"subject": "KS004", "weight": 20})["url"].rsplit("/", 1)[-1]
     session = new_session(room)
-    for line in examples:
-        if not line.startswith("cp figure.png"):
-            line = line.replace("sessions/<id>", f"sessions/{session}").replace(
-                "weighings/<id>", f"weighings/{weighing}"
-            )
+    ids = {"sessions/<id>": f"sessions/{session}", "weighings/<id>": f"weighings/{weighing}"}
+    for example in examples:
+        if not example.startswith("cp figure.png"):
+            line = re.sub("|".join(ids), lambda found: ids[found.group()], example)
             run("bash", "-c", line, cwd=room.drive.path)
     assert [method for method, _ in room.writes()] == ["PATCH", "POST", "PATCH", "DELETE"]
     assert room.record("sessions", session)["narrative"] == "good session"
