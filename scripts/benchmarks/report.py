@@ -92,13 +92,13 @@ def print_tables(results: Results, console: Console) -> None:
 def _table_of_values(results: Results) -> Table:
     peers = [peer for peer in PEERS if any(peer in runs for runs in results.samples.values())]
     table = Table(title="Reading data files", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("what")
+    table.add_column("what", min_width=26)
     for peer in peers:
         table.add_column(peer.replace(", ", ",\n"), justify="right")
     for measure, runs in results.samples.items():
         unit = MEASURES[measure].unit
         cells = [_cell(runs[peer], unit) if peer in runs else "" for peer in peers]
-        table.add_row(f"{MEASURES[measure].title}\n[dim]{measure}, {unit}[/dim]", *cells)
+        table.add_row(f"{MEASURES[measure].title}, {unit}\n[dim]{measure}[/dim]", *cells)
     return table
 
 
@@ -114,14 +114,18 @@ def _cell(runs: Mapping[int, Sample], unit: str) -> str:
     """The value, and what it cost: CPU seconds a GiB, or bytes fetched and requests."""
     samples = list(runs.values())
     value = statistics.median(sample.value for sample in samples)
-    lines = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}"]
+    lines = [_number(value)]
     fetched = statistics.median(sample.fetched for sample in samples)
     requests = statistics.median(sample.requests for sample in samples)
     if unit == "MB/s":
         lines.append(f"[dim]{statistics.median(one.cpu / one.size for one in samples) * GIB:.2f} s/GiB[/dim]")
     else:
-        lines.append(f"[dim]{_bytes(fetched)} in {requests:g}[/dim]")
+        lines.append(f"[dim]{_bytes(fetched)}\nin {requests:g}[/dim]")
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _bytes(count: float) -> str:
@@ -171,7 +175,7 @@ def _plot(results: Results, path: Path) -> None:
         peers = [peer for peer in PEERS if peer in results.samples[measure]]
         values = [results.median(measure, peer) for peer in peers]
         drawn = axes.barh(peers, values, color=[_COLOURS[PEERS.index(peer)] for peer in peers])
-        axes.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
+        axes.bar_label(drawn, fmt=_number, padding=2, fontsize=8)
         axes.invert_yaxis()
         axes.margins(x=0.18)
         axes.tick_params(labelsize=8)
