@@ -70,6 +70,20 @@ def test_odd_names(api):
     assert api.get("/subjects/dup_001").status_code == 500
 
 
+def test_key_order(api):
+    row = api.get("/insertions?limit=1").json()["results"][0]
+    assert list(row)[:5] == ["id", "session", "model", "session_info", "name"]
+    kind = api.get("/data-repository-type?limit=1").json()["results"][0]
+    assert list(kind) == ["url", "json", "name"]
+    assert api.get(kind["url"]).json() == kind
+
+
+def test_the_pages_for_people_are_elsewhere(api):
+    for path, place in (("/", "/admin"), ("/admin/", "/admin/login/?next=/admin/")):
+        answer = api.get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (302, place)
+
+
 def test_pages(api):
     page = api.get("/datasets?limit=5000").json()
     assert len(page["results"]) == 1000

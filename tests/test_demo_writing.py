@@ -145,9 +145,23 @@ def test_pictures(api, session):
         widths[width] = Image.open(io.BytesIO(stored.content)).size[0]
     assert widths == {None: 800, "orig": 1600, "200": 200}
     change = api.patch(f"/notes/{note['id']}", json={"text": "x", **form})
-    assert change.status_code == 500
+    assert (change.status_code, change.json()["detail"][:12]) == (500, "Storage can ")
+    assert api.get(f"/notes/{note['id']}").json()["text"] == ""
+    # A new picture is stored under a name of its own, which each further save makes longer.
+    changed = api.patch(f"/notes/{note['id']}", data=form, files={"image": ("new.png", picture.getvalue())}).json()
+    assert changed["image"].endswith(f"/new.{session['id']}.png")
+    assert Image.open(io.BytesIO(httpx.get(changed["image"]).content)).size[0] == 800
+    again = api.patch(f"/notes/{note['id']}", json={"text": "x", **form}).json()
+    assert again["image"].endswith(f"/new.{session['id']}.{session['id']}.png")
+    assert api.patch(f"/notes/{note['id']}", json={"text": "y", **form}).status_code == 500
     missing = api.get("/uploaded/nothing.png")
     assert (missing.status_code, missing.headers["Content-Type"][:9]) == (200, "text/html")
+
+
+def test_what_a_post_must_hold(api):
+    assert set(api.post("/fields-of-view", json={}).json()) == {"name", "session", "status_code"}
+    for answer in (api.post("/new-download", json={}), httpx.post(api.base_url.join("/new-download"), json={})):
+        assert (answer.status_code, answer.json()["detail"]) == (500, "'NoneType' object is not iterable")
 
 
 def test_weighings_cannot_be_changed(api):

@@ -405,7 +405,6 @@ async def test_a_note_with_a_picture_is_made_whole_and_then_stays(demo, asking, 
         assert [line.split()[0] for line in writes()] == ["POST", "DELETE", "POST"]
 
 
-@pytest.mark.xfail(strict=True, reason="the demo fails every PATCH with a picture; Alyx takes one with a short name")
 async def test_a_picture_for_a_note_is_one_multipart_patch(demo, session_id, tmp_path, writes):
     about = {"user": "demo", "content_type": "session", "object_id": session_id, "text": "t"}
     async with editing(demo.url, tmp_path) as room:

@@ -4,6 +4,7 @@ from importlib import import_module
 
 from django.conf import settings
 from django.urls import path
+from django.views.generic import RedirectView
 from rest_framework.authtoken.views import obtain_auth_token
 
 from .schema import Documentation, Schema
@@ -11,6 +12,9 @@ from .settings import AREAS
 
 urlpatterns = [
     path("auth-token", obtain_auth_token),
+    # The pages for people are left out; where they begin shows all the same.
+    path("", RedirectView.as_view(url="/admin")),
+    path("admin/", RedirectView.as_view(url="/admin/login/?next=/admin/")),
     path("docs/", Documentation.as_view(url_name="schema"), name="documentation"),
 ]
 for area in AREAS:

@@ -26,10 +26,11 @@ from .models import (
 from .registration import find_session, unset_default
 
 
-class DataRepositoryTypeSerializer(serializers.ModelSerializer):
+class DataRepositoryTypeSerializer(serializers.HyperlinkedModelSerializer):
     class Meta:
         model = DataRepositoryType
-        fields = ("json", "name")
+        fields = ("url", "json", "name")
+        extra_kwargs = {"url": {"view_name": "datarepositorytype-detail", "lookup_field": "name"}}
 
 
 class DataRepositorySerializer(serializers.ModelSerializer):

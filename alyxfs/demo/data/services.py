@@ -131,7 +131,10 @@ class NewDownload(mixins.CreateModelMixin, viewsets.GenericViewSet):
     serializer_class = serializers.Serializer
 
     def create(self, request: Any) -> Response:
-        datasets = [Dataset.objects.get(pk=key) for key in several(request.data.get("datasets"))]
+        named = request.data.get("datasets")
+        if named is None:
+            raise TypeError("'NoneType' object is not iterable")
+        datasets = [Dataset.objects.get(pk=key) for key in several(named)]
         projects = [Project.objects.get(name=name) for name in several(request.data.get("projects")) if name]
         downloads = []
         for dataset in datasets:

@@ -91,10 +91,10 @@ def model_field() -> serializers.SlugRelatedField:
 class InsertionListSerializer(serializers.ModelSerializer):
     """Rows of the list name their datasets by UUID."""
 
-    name = serializers.CharField(max_length=255)
     session = session_field()
     model = model_field()
     session_info = SessionInfoSerializer(read_only=True, source="session")
+    name = serializers.CharField(max_length=255)
 
     class Meta:
         model = ProbeInsertion
@@ -199,6 +199,8 @@ class FieldOfViewSerializer(serializers.ModelSerializer):
     class Meta:
         model = FieldOfView
         fields = "__all__"
+        # Newer versions of the framework take an empty name where none is given.
+        extra_kwargs = {"name": {"required": True, "default": serializers.empty}}
 
 
 class StackDetailSerializer(serializers.ModelSerializer):

@@ -31,13 +31,7 @@ class NoteSerializer(serializers.ModelSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Note:
         note: Note = Note.objects.create(**validated_data)
-        width = self.context["request"].data.get("width")
-        if note.image and width != "orig":
-            if width:
-                note.shrink_image(int(width))
-            else:
-                note.shrink_image()
-            Note.objects.filter(pk=note.pk).update(image=note.image.name)
+        note.save(image_width=self.context["request"].data.get("width"))
         return note
 
 
