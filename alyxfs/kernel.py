@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Bytes in a block of df."""
+PREFERRED_READ = 32768
+"""Bytes that programs are told to read at a time: a larger piece makes Python's open() fetch more of a header than it
+needs, and the kernel reads ahead as much again (measured with np.load: 225 kB instead of 928 kB for 100 rows)."""
 XATTR_PREFIX = "user.alyx."
 ERROR_XATTR = "error"
 RENAME_NOREPLACE = 1
@@ -274,7 +277,7 @@ class Kernel(pyfuse3.Operations):
         self._versions[inode] = reader.content_version
         if not same:  # nor is the size that the kernel may remember
             self._forget_attributes(inode)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=same, direct_io=handle in self._appending)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=same, direct_io=_past_the_cache(flags))
 
     @_handled
     async def create(
@@ -291,7 +294,7 @@ class Kernel(pyfuse3.Operations):
         handle = self._opened(number, writer, flags)
         self._versions[number] = writer.content_version
         self._inodes.remember(number, node)
-        opened = pyfuse3.FileInfo(fh=handle, direct_io=handle in self._appending)
+        opened = pyfuse3.FileInfo(fh=handle, direct_io=_past_the_cache(flags))
         return opened, self._entry(number, node.attributes())
 
     @_handled
@@ -523,7 +526,7 @@ class Kernel(pyfuse3.Operations):
         entry.st_uid = _OWNER
         entry.st_gid = _GROUP
         entry.st_size = size
-        entry.st_blksize = 131072
+        entry.st_blksize = PREFERRED_READ
         entry.st_blocks = (size + 511) // 512
         nanoseconds = int(attributes.modified * 1e9)
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = nanoseconds
@@ -551,6 +554,14 @@ _MODES = {
     Kind.LINK: stat.S_IFLNK | 0o777,
 }
 _WRITABLE_MODES = {**_MODES, Kind.DIRECTORY: stat.S_IFDIR | 0o755, Kind.FILE: stat.S_IFREG | 0o644}
+
+
+def _past_the_cache(flags: int) -> bool:
+    """Whether a handle writes past the kernel's pages, in which other programs would find bytes of an unsaved draft.
+
+    Files that are open for reading, too, need them: a shared mapping is nothing but pages.
+    """
+    return flags & os.O_ACCMODE == os.O_WRONLY or bool(flags & os.O_APPEND)
 
 
 def _decoded(name: bytes) -> str:

@@ -13,8 +13,9 @@ from alyxfs.files.blocks import BLOCK, Extent, pieces, touched
 KIB = 1024
 MIB = 1024 * KIB
 
-ESTABLISHED = 256 * KIB
-"""Bytes that were read in a row before anything is read ahead: mmap asks for 128 KiB around a single fault."""
+ESTABLISHED = 384 * KIB
+"""Bytes that were read in a row before anything is read ahead: mmap asks for 128 KiB around a single fault, and the
+kernel by itself reads 256 KiB in a row where a program wanted but a header."""
 ESTABLISHED_READS = 4
 """Or so many reads in a row, where they are small."""
 SLACK = 512 * KIB

@@ -197,12 +197,13 @@ def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
 class FileTree(_DataDirectory):
     """The top of a tree of data files: a session, or the aggregates."""
 
-    __slots__ = ("catalogue", "files")
+    __slots__ = ("_known", "catalogue", "files")
 
     def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, modified: float) -> None:
         super().__init__(catalogue, identity, modified)
         self.catalogue = catalogue
         self.files = files
+        self._known: tuple[Folders, dict[str, Node]] | None = None
 
     @property
     def modified(self) -> float:
@@ -241,7 +242,8 @@ class FileTree(_DataDirectory):
 
     async def children(self) -> dict[str, Node]:
         """The folders and files at the top."""
-        return _folder_children(self, (), await self.contents())
+        self._known = _folder_children(self, (), await self.contents(), self._known)
+        return self._known[1]
 
     async def extended_attributes(self) -> dict[str, str]:
         """What it is."""
@@ -331,26 +333,32 @@ class _AggregatesDirectory(FileTree):
 class _FolderDirectory(_DataDirectory):
     """A folder in a tree of files: a collection or a revision."""
 
-    __slots__ = ("_folders", "_tree")
+    __slots__ = ("_folders", "_known", "_tree")
 
     def __init__(self, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
         super().__init__(tree.catalogue, identity, tree.modified)
         self._tree = tree
         self._folders = folders
+        self._known: tuple[Folders, dict[str, Node]] | None = None
 
     async def children(self) -> dict[str, Node]:
-        return _folder_children(self._tree, self._folders, await self._tree.contents())
+        self._known = _folder_children(self._tree, self._folders, await self._tree.contents(), self._known)
+        return self._known[1]
 
     async def extended_attributes(self) -> dict[str, str]:
         """The session's."""
         return self._tree.about()
 
 
-def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -> dict[str, Node]:
-    """The folders and files that stand directly in one folder of a tree."""
+def _folder_children(
+    tree: FileTree, path: tuple[str, ...], contents: Folders, known: tuple[Folders, dict[str, Node]] | None
+) -> tuple[Folders, dict[str, Node]]:
+    """The folders and files that stand directly in one folder of a tree; those known of the same contents serve."""
+    if known is not None and known[0] is contents:
+        return known
     folder = contents.get(path)
     if folder is None:
-        return {}
+        return contents, {}
     identity = "/".join([tree.identity, *map(names.encode, path)])
     children: dict[str, Node] = {}
     for inner in folder.folders:
@@ -363,4 +371,4 @@ def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -
         children[name] = DataFileNode(tree, f"{identity}/{name}", file)
     if tree.shows_inflated:
         children.update(inflated_files(children))
-    return children
+    return contents, children
