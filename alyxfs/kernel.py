@@ -169,6 +169,8 @@ class Kernel(pyfuse3.Operations):
         self._cache_directory = cache_directory
         self.deadline = deadline
         """Seconds that any operation may take."""
+        self.has_ended = False
+        """Whether the kernel no longer listens: set before the drive is unmounted."""
         self._next_handle = 1
         self._open_directories: dict[int, Entries] = {}
         self._open_files: dict[int, tuple[int, Reader]] = {}
@@ -455,10 +457,13 @@ class Kernel(pyfuse3.Operations):
 
     async def _invalidate(self, number: int) -> None:
         self._versions.pop(number, None)
+        if self.has_ended:
+            return
         try:
             await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
         except OSError as error:
-            if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
+            # The kernel may have forgotten the inode meanwhile, or the whole drive.
+            if error.errno != errno.ENOENT and not self.has_ended:
                 raise
 
     async def invalidate_file(self, dataset: str) -> None:
@@ -622,6 +627,7 @@ async def serve(
             nursery.start_soon(announce)
             await pyfuse3.main()
     finally:
+        kernel.has_ended = True
         pyfuse3.close(unmount=True)
 
 

@@ -190,6 +190,35 @@ def test_two_programs_that_empty_one_record_do_not_mix_their_bytes(room, session
     saved(room, session, "mine, a long one", writes=2)
 
 
+def test_a_program_that_read_anothers_draft_takes_nothing_back(room, session, path):
+    """What the draft lacks, because it was begun before, is no edit of those who read it."""
+    change = (
+        "import json, sys; document = json.load(open(sys.argv[1]));"
+        "{}; document['json'] = {{**(document['json'] or {{}}), '{}': 1}}; json.dump(document, open(sys.argv[1], 'w'))"
+    )
+    older = json.loads(path.read_bytes())
+    run(sys.executable, "-c", change.format("pass", "theirs"), path)
+    reader = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            change.format("print('read', flush=True); input(); document = json.load(open(sys.argv[1]))", "late"),
+            path,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with reader.stdout, reader.stdin:
+        assert reader.stdout.readline() == "read\n"
+        with open(path, "wb", buffering=0) as file:
+            file.write(json.dumps({**older, "json": {"mine": 1}}).encode())
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            assert reader.wait(30) == 0
+    assert room.record("sessions", session)["json"] == {"theirs": 1, "mine": 1, "late": 1}
+
+
 def test_a_rename_that_conflicts_is_tried_once(room, session, path):
     """Linux repeats a rename that fails with ESTALE; meanwhile others may have looked at the new version."""
     document = json.loads(path.read_bytes())

@@ -86,8 +86,7 @@ def test_every_edit_is_applied_or_refused_and_the_journal_tells_how_it_ended(cha
 
         truth = {key: room.record("sessions", key) for key in keys}
         for key, field, value, error in results:
-            if field == "json":  # each process has a key of its own: they never disagree
-                assert error == 0
+            if field == "json" and not error:  # each process has a key of its own, and none takes out another's
                 assert truth[key]["json"][f"key{value}"] == value
             elif key in own:
                 assert (error, truth[key][field]) == (0, value)

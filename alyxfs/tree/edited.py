@@ -8,9 +8,9 @@ from alyxfs import errors, names
 from alyxfs.tree.draft import DraftReader
 from alyxfs.tree.endpoint import SUFFIX, EndpointDirectory, Query
 from alyxfs.tree.newrecord import NewRecordFile
-from alyxfs.tree.node import Attributes, Directory, Entries, Kind, Node, Reader, no_such_name
+from alyxfs.tree.node import Attributes, BytesReader, Directory, Entries, Kind, Node, Reader, no_such_name
 from alyxfs.tree.pictures import NOTES, EditedPicture, Picture, note_of
-from alyxfs.tree.record import RecordFile
+from alyxfs.tree.record import RecordFile, version_of
 from alyxfs.tree.scratch import ScratchFile, ScratchHandle, ScratchLink
 from alyxfs.tree.workbench import Target
 
@@ -45,14 +45,22 @@ class EditedRecordFile(RecordFile):
         return Attributes(Kind.FILE, known.size, known.modified, known.lifetime, name_lifetime, writable=True)
 
     async def open(self, process: int) -> Reader:
-        """Remember what the program was shown: that is what its edits are compared with."""
+        """Remember what the program was shown: that is what its edits are compared with.
+
+        Of another's draft that is what the other was shown: what the draft lacks was not taken out by its reader.
+        """
+        bases, endpoint = self._directory.workbench.editor.bases, self._directory.endpoint.name
         if (opened := self._draft()) is not None:
+            base = bases.base_of(opened.process, endpoint, self.key)
+            if base is not None:
+                bases.served(process, endpoint, self.key, base)
             return DraftReader(opened)
         record = await self.record()
+        if (opened := self._draft()) is not None:  # begun while the record was fetched
+            return await self.open(process)
         if isinstance(record.document, dict):
-            bases = self._directory.workbench.editor.bases
-            bases.served(process, self._directory.endpoint.name, self.key, record.document)
-        return await super().open(process)
+            bases.served(process, endpoint, self.key, record.document)
+        return BytesReader(record.content, version_of(record.content))
 
     async def open_for_writing(self, process: int, *, truncate: bool) -> RecordHandle:
         """See File."""
