@@ -70,6 +70,10 @@ class Unreachable(AlyxfsError):
     """No connection to the server."""
 
 
+class NotConnected(Unreachable):
+    """No connection was made, so that nothing was sent."""
+
+
 class FileChanged(AlyxfsError):
     """The file on the server changed while it was being read."""
 

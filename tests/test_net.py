@@ -154,6 +154,26 @@ async def test_the_deadline_holds_and_then_everything_fails_at_once_until_the_se
         assert (await get(network, server)).status == 200
 
 
+async def test_what_was_sent_before_the_breaker_opened_may_have_arrived(server):
+    server.frozen.set()
+    failed = []
+    async with open_network(deadline=20) as network, trio.open_nursery() as nursery:
+
+        async def write():
+            with pytest.raises(errors.Unreachable) as failure:
+                await network.request("POST", server.url("a"), content=b"{}")
+            failed.append(failure.type)
+
+        nursery.start_soon(write)
+        await until(lambda: server.requests)
+        with pytest.raises(errors.DeadlineExceeded):
+            await get(network, server, deadline=1.2)
+        await write()
+        await until(lambda: len(failed) == 2)
+    assert set(failed) == {errors.NotConnected, errors.Unreachable}
+    assert sum(request.method == "POST" for request in server.requests) == 1
+
+
 async def test_an_opening_breaker_ends_what_waits(server):
     server.frozen.set()
     failed = []
@@ -205,7 +225,7 @@ async def test_a_refused_connection_is_unreachable_soon_and_then_at_once_until_t
 async def test_a_write_that_is_refused_once_opens_no_breaker(server):
     server.stop()
     async with open_network() as network:
-        with pytest.raises(errors.Unreachable, match="connection refused"):
+        with pytest.raises(errors.NotConnected, match="connection refused"):
             await network.request("POST", server.url("a"), content=b"{}")
         assert network.down_origins() == []
         server.start_again()

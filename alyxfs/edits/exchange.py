@@ -192,7 +192,7 @@ class Exchange:
             try:
                 reply = await self._api.send("POST", endpoint, None, document)
             except ANSWERED_UNCLEARLY as error:
-                state = State.REFUSED if outcome.never_sent(error) else State.UNKNOWN
+                state = State.REFUSED if isinstance(error, errors.NotConnected) else State.UNKNOWN
                 remark = f"{error} Whether it was done cannot be read from the server: look for its results."
                 await self.settle(write, state, status=error.status, remark=remark)
                 raise
@@ -284,7 +284,7 @@ class Exchange:
 
     async def _look(self, write: Write, request: Request, error: errors.AlyxfsError) -> Outcome:
         """What came of a request without a clear answer. A late request may still save, so only a 500 is final."""
-        if outcome.never_sent(error):
+        if isinstance(error, errors.NotConnected):
             return Outcome(State.REFUSED, "the server was not reached, nothing was sent")
         try:
             found = await self._outcome(write, request)

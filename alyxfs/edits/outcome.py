@@ -126,17 +126,6 @@ def key_of(endpoint: Endpoint, record: Mapping[str, Any]) -> str | None:
     return quirks.last_part(url) if endpoint.lookup == "id" and isinstance(url, str) else None
 
 
-def never_sent(error: BaseException | None) -> bool:
-    """Whether the failure is that of a connection that was never made, so that nothing can have been saved."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, ConnectionRefusedError) or any(map(never_sent, getattr(error, "exceptions", ()))):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def _filters(endpoint: Endpoint, request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if endpoint.name == "notes":
         return (("django", f"object_id,{request['object_id']}"),) if request.get("object_id") else ()

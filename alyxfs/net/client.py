@@ -227,15 +227,17 @@ class Network:
                 origin.refusal = reason(error) if isinstance(error, httpx.ConnectError) else None
                 origin.has_failed(self._nursery, started)
                 words = origin.refusal or _words(error)
-                final = errors.Unreachable(f"{origin.base} cannot be reached: {words}.", url=shown(url))
-                raise _Again(final) from error
+                unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+                kind = errors.NotConnected if unsent else errors.Unreachable
+                raise _Again(kind(f"{origin.base} cannot be reached: {words}.", url=shown(url))) from error
             except httpx.HTTPError as error:
                 raise _Again(_broken(url, error)) from error
             finally:
                 origin.waiting.discard(scope)
             origin.has_answered()
             return response
-        _refuse_if_down(origin, url)
+        if origin.down_since is not None:
+            raise errors.Unreachable(_down(origin), url=shown(url))
         origin.has_failed(self._nursery, started)
         raise _too_late(url, trio.current_time() - started)
 
@@ -355,8 +357,12 @@ def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool
 
 def _refuse_if_down(origin: Origin, url: str) -> None:
     if origin.down_since is not None:
-        trouble = f"cannot be reached: {origin.refusal}" if origin.refusal else "does not answer"
-        raise errors.Unreachable(f"{origin.base} {trouble}; it is asked again in the background.", url=shown(url))
+        raise errors.NotConnected(_down(origin), url=shown(url))
+
+
+def _down(origin: Origin) -> str:
+    trouble = f"cannot be reached: {origin.refusal}" if origin.refusal else "does not answer"
+    return f"{origin.base} {trouble}; it is asked again in the background."
 
 
 def _throttled(base: str, pause: float, url: str) -> errors.Throttled:
