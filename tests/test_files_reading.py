@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import pytest
@@ -142,6 +143,24 @@ async def test_a_refusal_has_its_own_error_and_a_sentence(server, tmp_path, stat
         server.status = None
         assert await file.read(0, 10) == CONTENT[:10]
         await file.close()
+
+
+@pytest.mark.parametrize("fault", ["status_500", "status_503", "status_401", "drop", "short", "no_range", "garbage"])
+async def test_what_is_secret_in_an_address_is_told_nobody(server, tmp_path, caplog, fault):
+    caplog.set_level(logging.DEBUG, "alyxfs")
+    address = server.url("a.npy").replace("http://", "http://user:secret1@") + "?X-Amz-Signature=secret2"
+    server.script = [fault] * 10
+    told = ""
+    async with opened(tmp_path, deadline=2) as cache:
+        file = await cache.open(source(server, url=address))
+        try:
+            await file.read(0, 1_000_000)
+        except errors.AlyxfsError as error:
+            told = f"{error} {error.url}"
+        await file.close()
+    assert server.requests[0].path.endswith("secret2"), "the server gets it"
+    assert "a.npy?…" in caplog.text + told
+    assert "secret" not in caplog.text + told
 
 
 async def test_a_long_pause_asked_for_is_throttled_and_a_short_one_obeyed(server, tmp_path):

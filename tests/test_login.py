@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import stat
 
 import pytest
@@ -126,6 +127,23 @@ def test_a_token_can_be_forgotten(places):
 
 def test_secrets_are_not_in_what_is_printed():
     assert "secret" not in repr(Account("anna", "secret", "secret"))
+
+
+@pytest.mark.parametrize("password", ["secret-password", "secret-wrong"])
+def test_secrets_are_in_no_log_and_no_message(alyx, caplog, password):
+    """The whole way: a token that is refused, a log-in, a server that fails, one that is gone."""
+    caplog.set_level(logging.DEBUG)
+    alyx.passwords = {"anna": "secret-password"}
+    outcomes = read_with(alyx, Account("anna", password, "secret-token"))
+    alyx.answer = lambda *_: (503, {"detail": "Busy."})
+    outcomes += read_with(alyx, Account("anna", password))
+    alyx.stop()
+    outcomes += read_with(alyx, Account("anna", password, "secret-token"))
+    assert any(record.name.startswith("alyxfs") for record in caplog.records)
+    assert any(isinstance(outcome, errors.AlyxfsError) for outcome in outcomes)
+    told = caplog.text + "".join(f"{outcome} {outcome!r}" for outcome in outcomes)
+    assert "secret" not in told
+    assert "Token " not in told
 
 
 def test_plain_http_to_another_machine_is_warned_of():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from alyxfs import errors
 from alyxfs.files.blockfile import Fingerprint
+from alyxfs.net import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,7 @@ def is_same(one: Fingerprint, other: Fingerprint) -> bool:
 
 def changed(url: str) -> errors.FileChanged:
     """The error for a reader whose file is another one now."""
+    url = shown(url)
     return errors.FileChanged(f"{url} changed on its server while it was being read; open it again.", url=url)
 
 

@@ -27,6 +27,7 @@ from alyxfs.files.blocks import (
     touched,
     without,
 )
+from alyxfs.net import shown
 
 if TYPE_CHECKING:
     import pathlib
@@ -166,7 +167,8 @@ class CachedFile:
         limit = self._household.network.deadline
         with trio.move_on_after(limit):
             return await self._read_slowly(offset, end)
-        raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=self.source.url)
+        url = self.source.url and shown(self.source.url)
+        raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=url)
 
     def want(self, extents: Iterable[Extent], *, background: bool) -> list[fetch.Fetch]:
         """Start the fetches that are needed to have these extents; return the new ones."""

@@ -17,7 +17,7 @@ from alyxfs import errors
 from alyxfs.files import answers
 from alyxfs.files.blockfile import BlockFile, Fingerprint
 from alyxfs.files.blocks import Extent
-from alyxfs.net import retry_after
+from alyxfs.net import retry_after, shown
 
 if TYPE_CHECKING:
     from alyxfs.net import Network, StreamedAnswer
@@ -177,7 +177,7 @@ async def run(network: Network, url: str, fetch: Fetch, owner: Demands) -> None:
             await _attempt(network, url, fetch, owner, whole=whole)
             if fetch.arrived >= fetch.end:
                 return
-            last = errors.ServerFault(f"{url} sent fewer bytes than it announced.", url=url)
+            last = errors.ServerFault(f"{shown(url)} sent fewer bytes than it announced.", url=shown(url))
         except answers.Encoded as error:
             whole, last = True, error
         except _Pause as asked:
@@ -197,7 +197,7 @@ async def run(network: Network, url: str, fetch: Fetch, owner: Demands) -> None:
             if isinstance(last, errors.Unreachable):
                 network.gave_up(url, progress)
             raise last
-        log.info("%s: asking again from byte %d on in %.1f s after: %s", url, fetch.arrived, pause, last)
+        log.info("%s: asking again from byte %d on in %.1f s after: %s", shown(url), fetch.arrived, pause, last)
         await trio.sleep(pause)
 
 
@@ -219,7 +219,7 @@ async def _attempt(network: Network, url: str, fetch: Fetch, owner: Demands, *, 
     stall = network.deadline * STALL
     async with network.stream(quoted(url), headers=headers, deadline=math.inf, stall=stall) as answer:
         try:
-            body = answers.judge(answer.status, answer.headers, url, fetch.arrived, pinned)
+            body = answers.judge(answer.status, answer.headers, shown(url), fetch.arrived, pinned)
         except (errors.Throttled, errors.ServerFault) as error:
             if "retry-after" in answer.headers or isinstance(error, errors.Throttled):
                 raise _Pause(retry_after(answer.headers), error) from error
@@ -234,7 +234,7 @@ async def _receive(answer: StreamedAnswer, body: answers.Body, fetch: Fetch, own
     async for chunk in answer.chunks:
         part = chunk
         if inflater is not None:
-            part = _inflated(inflater, chunk, answer.url)
+            part = _inflated(inflater, chunk, shown(answer.url))
         first = max(fetch.arrived - position, 0)
         last = fetch.end - position
         position += len(part)
