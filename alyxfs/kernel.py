@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Bytes in a block of df."""
+GONE = frozenset({errno.ENOENT, errno.EINVAL, errno.ENOTCONN, errno.ENODEV})
+"""What an invalidation ends with where the kernel has forgotten the inode, or the drive is being unmounted."""
 PREFERRED_READ = 32768
 """Bytes that programs are told to read at a time: a larger piece makes Python's open() fetch more of a header than it
 needs, and the kernel reads ahead as much again (measured with np.load: 225 kB instead of 928 kB for 100 rows)."""
@@ -486,7 +488,7 @@ class Kernel(pyfuse3.Operations):
         try:
             pyfuse3.invalidate_inode(cast("Any", number), attr_only=True)
         except OSError as error:
-            if error.errno != errno.ENOENT:  # the kernel has forgotten the inode meanwhile
+            if error.errno not in GONE:
                 raise
 
     def _opened(self, number: int, reader: Reader, flags: int) -> int:

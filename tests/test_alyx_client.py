@@ -317,12 +317,10 @@ def test_row_pictures(rw, tmp_path, pair):
     client(rw, tmp_path, script)
     (note,) = rw.asking.rows(f"/notes?django=object_id,{pair[0]}")
     assert (rw.drive / "notes" / f"{note['id']}.png").read_bytes() == Asking.bytes_of(note["image"])
-    # Alyx 3.6.1 fails on any later change of a note that has to do with its picture: nothing is lost.
-    done = subprocess.run(
-        ["cp", picture, rw.drive / "notes" / f"{note['id']}.png"], capture_output=True, check=False, timeout=60
-    )
-    assert done.returncode != 0
-    assert picture.read_bytes() in [path.read_bytes() for path in (rw.drive / ".alyxfs/rejected").iterdir()]
+    subprocess.run(["cp", picture, rw.drive / "notes" / f"{note['id']}.png"], check=True, timeout=60)
+    (changed,) = rw.asking.rows(f"/notes?django=object_id,{pair[0]}")
+    assert changed["image"] != note["image"]
+    assert (rw.drive / "notes" / f"{note['id']}.png").read_bytes() == Asking.bytes_of(changed["image"])
 
 
 def test_row_json_field_write(rw, tmp_path, pair):
