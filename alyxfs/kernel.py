@@ -471,7 +471,9 @@ class Kernel(pyfuse3.Operations):
     async def invalidate_file(self, dataset: str) -> None:
         """Make the kernel drop what it keeps of a data file that is open: its size or content was not as thought."""
         for number, reader in list(self._open_files.values()):
-            if isinstance(reader, DataReader) and reader.dataset == dataset:
+            # A smaller size the kernel learns by itself from the short read; told so while that read is under way
+            # it would keep the old size and show zeros (fuse_read_update_size in fs/fuse/file.c of Linux).
+            if isinstance(reader, DataReader) and reader.dataset == dataset and reader.size >= reader.size_at_open:
                 await self._invalidate(number)
 
     async def _extended_attributes(self, number: int) -> dict[str, str]:

@@ -135,6 +135,8 @@ class DataReader:
     def __init__(self, opened: OpenFile, content_version: str, dataset: str) -> None:
         self.dataset = dataset
         """UUID of the dataset whose bytes these are."""
+        self.size_at_open = opened.size
+        """Bytes; the size turns out smaller where the database is wrong."""
         self._opened = opened
         self._content_version = content_version
 
