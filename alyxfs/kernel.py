@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Bytes in a block of df."""
-GONE = frozenset({errno.ENOENT, errno.EINVAL, errno.ENOTCONN, errno.ENODEV})
-"""What an invalidation ends with where the kernel has forgotten the inode, or the drive is being unmounted."""
 PREFERRED_READ = 32768
 """Bytes that programs are told to read at a time: a larger piece makes Python's open() fetch more of a header than it
 needs, and the kernel reads ahead as much again (measured with np.load: 225 kB instead of 928 kB for 100 rows)."""
@@ -464,9 +462,12 @@ class Kernel(pyfuse3.Operations):
         try:
             await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
         except OSError as error:
-            # The kernel may have forgotten the inode meanwhile, or the whole drive.
-            if error.errno != errno.ENOENT and not self.has_ended:
+            if not self._is_gone(error):
                 raise
+
+    def _is_gone(self, error: OSError) -> bool:
+        """Whether the kernel has forgotten the inode meanwhile, or the whole drive."""
+        return error.errno == errno.ENOENT or self.has_ended
 
     async def invalidate_file(self, dataset: str) -> None:
         """Make the kernel drop what it keeps of a data file that is open: its size or content was not as thought."""
@@ -490,7 +491,7 @@ class Kernel(pyfuse3.Operations):
         try:
             pyfuse3.invalidate_inode(cast("Any", number), attr_only=True)
         except OSError as error:
-            if error.errno not in GONE:
+            if not self._is_gone(error):
                 raise
 
     def _opened(self, number: int, reader: Reader, flags: int) -> int:
