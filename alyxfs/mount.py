@@ -104,8 +104,15 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         network.origin(plan.server, Politeness(requests_per_minute=settings.requests_per_minute))
         store = await stack.enter_async_context(open_store(known_here / "known.sqlite"))
         api = Api(network, plan.server, account)
-        library = await stack.enter_async_context(open_library(api, store, time_to_live=settings.time_to_live))
+        times_to_live = settings.times_to_live()
+        library = await stack.enter_async_context(
+            open_library(api, store, time_to_live=settings.time_to_live, times_to_live=times_to_live)
+        )
         schema = await library.schema()
+        for endpoint in times_to_live.keys() - schema.endpoints.keys():
+            raise errors.ConfigurationError(
+                f"The option time_to_live_of names {endpoint!r}: the server has no such endpoint."
+            )
         await library.check_access()
         nursery = await stack.enter_async_context(background_tasks())
         changes = Changes(nursery)

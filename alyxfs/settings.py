@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,11 @@ class Settings:
         20, "With --rw: more deletes than this stop all deletes until `alyxfs allow-deletes`.", "deletes"
     )
     time_to_live: float = _option(300.0, "How long listings and records are shown without asking again.", "seconds")
+    time_to_live_of: str = _option(
+        "",
+        "Other times to live for some endpoints, in seconds: `weighings=10,brain-regions=86400`. That of sessions and "
+        "datasets is also that of `data/`.",
+    )
     deadline: float = _option(30.0, "How long any operation may take before it fails.", "seconds")
     watch: float = _option(
         0.0,
@@ -79,6 +85,21 @@ class Settings:
     allow_other: bool = _option(
         False, "Let other users of this machine read the drive (user_allow_other in /etc/fuse.conf is needed)."
     )
+
+    def times_to_live(self) -> dict[str, float]:
+        """Those that single endpoints have, in seconds. Raises ConfigurationError for what is none."""
+        found = {}
+        for part in filter(None, map(str.strip, self.time_to_live_of.split(","))):
+            endpoint, _, seconds = map(str.strip, part.partition("="))
+            try:
+                found[endpoint] = float(seconds)
+            except ValueError:
+                found[endpoint] = math.nan
+            if not endpoint or not found[endpoint] >= 0:
+                raise ConfigurationError(
+                    f"The option time_to_live_of takes endpoints with seconds, as `notes=10,labs=3600`, not {part!r}."
+                )
+        return found
 
 
 def options() -> list[dataclasses.Field[Any]]:

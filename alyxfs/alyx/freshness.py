@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 import trio
 
 from alyxfs import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +25,11 @@ DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.Throttled, errors.Se
 class Freshness:
     """One for a drive. State changes only in methods that never await."""
 
-    def __init__(self, time_to_live: float) -> None:
+    def __init__(self, time_to_live: float, times_to_live: Mapping[str, float] | None = None) -> None:
         self.time_to_live = time_to_live
-        """Seconds."""
+        """Seconds, of the endpoints that have no time of their own."""
+        self.times_to_live = dict(times_to_live or {})
+        """Seconds, by endpoint."""
         self.stale_since: float | None = None
         """Unix seconds of the first failure to reach the server; None while it answers."""
         self.last_error: str | None = None
@@ -31,10 +37,14 @@ class Freshness:
         self._outdated: dict[tuple[str, str | None], float] = {}
         self._details_outdated: dict[str, float] = {}
 
+    def time_to_live_of(self, endpoint: str) -> float:
+        """Seconds for which an answer of this endpoint counts as fresh."""
+        return self.times_to_live.get(endpoint, self.time_to_live)
+
     def outdate(self, endpoint: str, key: str | None) -> None:
         """What was asked before now of this record, or (no key) of the endpoint's lists, is no longer fresh."""
         now = time.time()
-        self._outdated = {name: at for name, at in self._outdated.items() if at > now - self.time_to_live}
+        self._outdated = {name: at for name, at in self._outdated.items() if at > now - self.time_to_live_of(name[0])}
         self._outdated[endpoint, key] = now
 
     def outdate_details(self, endpoint: str) -> None:
@@ -49,7 +59,8 @@ class Freshness:
 
     def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:
         """Whether something asked for at this time (Unix seconds) may be served without asking again."""
-        return time.time() - asked_at < self.time_to_live and not self.is_outdated(endpoint, key, asked_at)
+        is_young = time.time() - asked_at < self.time_to_live_of(endpoint)
+        return is_young and not self.is_outdated(endpoint, key, asked_at)
 
     @property
     def is_down(self) -> bool:

@@ -22,7 +22,7 @@ from alyxfs.alyx.saving import Saver
 from alyxfs.alyx.schema import Endpoint, Schema, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from alyxfs.alyx.api import Api, Filters
     from alyxfs.store import Store
@@ -41,12 +41,12 @@ _SCHEMA = "schema"
 class Library:
     """Made with :func:`open_library`. All methods may be called from any task of the loop."""
 
-    def __init__(self, api: Api, store: Store, nursery: trio.Nursery, time_to_live: float) -> None:
+    def __init__(self, api: Api, store: Store, nursery: trio.Nursery, freshness: Freshness) -> None:
         self.started_at = time.time()
         """Unix seconds: the time of things that have no other."""
         self._api = api
         self._store = store
-        self._freshness = Freshness(time_to_live)
+        self._freshness = freshness
         self._saver = Saver(nursery)
         self._listings = Listings(api, store, self._saver, nursery, self._freshness, self._endpoint)
         self._records = Records(api, store, self._saver, nursery, self._freshness, self._endpoint, self.listing)
@@ -55,10 +55,9 @@ class Library:
         self._schema_lock = trio.Lock()
         self._asked_for: set[str] = set()
 
-    @property
-    def time_to_live(self) -> float:
-        """Seconds."""
-        return self._freshness.time_to_live
+    def time_to_live_of(self, endpoint: str) -> float:
+        """Seconds for which an answer of this endpoint counts as fresh."""
+        return self._freshness.time_to_live_of(endpoint)
 
     def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:
         """Whether what was asked of a record, or of a list, at this time (Unix seconds) may be served unasked."""
@@ -154,7 +153,8 @@ class Library:
         return {
             "server": self._api.base_url,
             "requests": self._api.requests,
-            "time_to_live": self.time_to_live,
+            "time_to_live": self._freshness.time_to_live,
+            "time_to_live_of": self._freshness.times_to_live,
             "stale_since": self._freshness.stale_since,
             "last_error": self._freshness.last_error,
             "listings": len(listings),
@@ -186,11 +186,20 @@ class Library:
 
 
 @asynccontextmanager
-async def open_library(api: Api, store: Store, *, time_to_live: float = TIME_TO_LIVE) -> AsyncGenerator[Library, None]:
-    """What is known of the server behind ``api``, for as long as the block lasts; ``time_to_live`` in seconds."""
+async def open_library(
+    api: Api,
+    store: Store,
+    *,
+    time_to_live: float = TIME_TO_LIVE,
+    times_to_live: Mapping[str, float] | None = None,
+) -> AsyncGenerator[Library, None]:
+    """What is known of the server behind ``api``, for as long as the block lasts.
+
+    ``time_to_live`` in seconds; ``times_to_live`` those of the endpoints that have one of their own.
+    """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        library = Library(api, store, nursery, time_to_live)
+        library = Library(api, store, nursery, Freshness(time_to_live, times_to_live))
         try:
             yield library
         except Exception as error:  # noqa: BLE001 - carried out of the nursery, which would wrap it in a group

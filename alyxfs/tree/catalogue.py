@@ -54,7 +54,7 @@ class Catalogue:
     ) -> None:
         self.library = library
         self.shows_inflated = shows_inflated
-        self.lifetime = min(LIFETIME, library.time_to_live)
+        self.lifetime = min(LIFETIME, library.time_to_live_of("sessions"), library.time_to_live_of("datasets"))
         """Seconds that the kernel may keep what a directory of data showed."""
         self.inventory = inventory
         self._one_directory = one_directory

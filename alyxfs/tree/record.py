@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ESTIMATED_SIZE = 4096
 """Bytes shown for a record whose detail is not known yet; the kernel asks again after open."""
 
+NAME_LIFETIME = 60.0
+"""Seconds that the kernel may keep the name of a record, where the time to live is not shorter."""
+
 
 class RecordFile(File):
     """One record; its size is an estimate until its detail, or a row that is as good, has been seen."""
@@ -54,12 +57,14 @@ class RecordFile(File):
     def attributes(self) -> Attributes:
         """Exact once the detail is known, else an estimate with lifetime 0."""
         record = self._library.known_record(self._endpoint.name, self.key, self._identity)
+        lifetime = self._library.time_to_live_of(self._endpoint.name)
+        name_lifetime = min(NAME_LIFETIME, lifetime)
         if record is not None:
-            return Attributes(Kind.FILE, len(record.content), record.modified, self._library.time_to_live)
+            return Attributes(Kind.FILE, len(record.content), record.modified, lifetime, name_lifetime)
+        modified = self._listed_modified or self._library.started_at
         if self._listed_size is not None:
-            modified = self._listed_modified or self._library.started_at
-            return Attributes(Kind.FILE, self._listed_size, modified, self._library.time_to_live)
-        return Attributes(Kind.FILE, ESTIMATED_SIZE, self._listed_modified or self._library.started_at, 0.0)
+            return Attributes(Kind.FILE, self._listed_size, modified, lifetime, name_lifetime)
+        return Attributes(Kind.FILE, ESTIMATED_SIZE, modified, 0.0, name_lifetime)
 
     async def record(self) -> Record:
         """The record, from memory, the store or the server."""
