@@ -116,6 +116,8 @@ async def test_what_the_server_holds_already_is_not_sent(demo, asking, session_i
         asking.send("PATCH", f"/sessions/{session_id}", {"narrative": "same"})
         result = await room.editor.save("sessions", session_id, base, draft({"narrative": "same"}))
         assert (result.sent, len(writes())) == ({}, 1)
+        assert (await room.read("sessions", session_id))["narrative"] == "same", "what was saved is what is shown"
+        assert ("sessions", session_id) in result.touched
 
 
 async def test_a_refused_draft_is_kept_with_the_reason(demo, session_id, tmp_path, writes):

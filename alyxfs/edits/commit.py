@@ -223,7 +223,8 @@ class Editor:
         if not merged.patch:
             sentence = f"{endpoint.name}/{key} holds these values already."
             await self._exchange.settle(write, State.DONE, before=theirs, request={}, after=theirs, remark=sentence)
-            return SaveResult(write.number, endpoint.name, key, theirs, {}, sentence)
+            touched = self._exchange.forget(endpoint.name, key, theirs)  # somebody else wrote the same
+            return SaveResult(write.number, endpoint.name, key, theirs, {}, sentence, touched)
         if endpoint.lookup in merged.patch:
             await self._refuse_existing(endpoint, str(merged.patch[endpoint.lookup or ""]))
         if endpoint.name == "notes" and quirks.picture_hinders(theirs):
