@@ -7,21 +7,22 @@ from rest_framework import serializers
 from alyxfs.demo.common.addresses import DataAddressField
 from alyxfs.demo.common.serializer_fields import ChoiceNameField
 
-from .models import DataRepository, Dataset, FileRecord
+from .models import DataRepository, Dataset
 
 
 class OnlyOnServer(serializers.ListSerializer):
     """Leaves out the datasets that have no existing file on a server."""
 
     def to_representation(self, data: Any) -> Any:
-        datasets = data.all()
-        if DataRepository.objects.filter(globus_is_personal=False).exists():
-            on_server = FileRecord.objects.filter(
-                exists=True, data_repository__globus_is_personal=False, dataset__in=datasets.values("pk")
-            )
-            datasets = datasets.filter(pk__in=on_server.values("dataset"))
-        datasets = datasets.select_related("dataset_type").prefetch_related("file_records__data_repository")
+        datasets = data.all().select_related("dataset_type").prefetch_related("file_records__data_repository")
+        if datasets and DataRepository.objects.filter(globus_is_personal=False).exists():
+            datasets = [each for each in datasets if is_on_server(each)]
         return super().to_representation(datasets)
+
+
+def is_on_server(dataset: Dataset) -> bool:
+    """Whether one of its files exists outside of personal computers."""
+    return any(record.exists and not record.data_repository.globus_is_personal for record in dataset.file_records.all())
 
 
 class InsertionDatasetSerializer(serializers.ModelSerializer):
