@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -69,10 +70,16 @@ def test_what_is_kept_is_readable_by_the_owner_alone(demo, home):
 
 def test_status_tells_of_server_and_process(demo, home):
     with background(demo, home) as path:
-        status = json.loads(run_alyxfs(home, "status", str(path / "labs")).stdout)
+        os.listdir(path / "labs")
+        status = json.loads(run_alyxfs(home, "status", "--json", str(path / "labs")).stdout)
         assert status["server"] == demo.url
         assert status["process"] == process_of(path)
         assert status["stale_since"] is None
+        shown = run_alyxfs(home, "status", str(path)).stdout
+        assert re.search(rf"drive +{path.resolve()}, read-only, mounted .* ago", shown)
+        assert re.search(rf"server +{demo.url}, asked \d+ times", shown)
+        assert re.search(r"known +1 listing with \d rows, the oldest from .* ago", shown)
+        assert re.search(r"errors +none", shown)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -92,6 +99,9 @@ def test_a_drive_whose_process_was_killed_can_be_unmounted_and_mounted_again(dem
         refused = run_alyxfs(home, "mount", demo.url, str(path), **DEMO)
         assert refused.returncode == 3
         assert "alyxfs umount" in refused.stderr
+        for command in (("status", str(path)), ("refresh", str(path / "labs")), ("log", str(path))):
+            refused = run_alyxfs(home, *command)
+            assert (refused.returncode, "alyxfs umount" in refused.stderr) == (3, True), refused.stderr
         assert run_alyxfs(home, "umount", str(path)).returncode == 0
     with background(demo, home) as path:
         assert os.listdir(path / "labs")

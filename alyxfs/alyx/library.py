@@ -159,6 +159,7 @@ class Library:
             "last_error": self._freshness.last_error,
             "listings": len(listings),
             "rows": sum(len(listing.rows) for listing in listings),
+            "oldest_listing": min((listing.fetched_at for listing in listings if listing.complete), default=None),
             "records_in_memory": len(self._records),
             "remarks": [f"{listing.endpoint}: {remark}" for listing in listings for remark in listing.remarks],
         }

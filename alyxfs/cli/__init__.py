@@ -9,8 +9,9 @@ import click
 from alyxfs import __version__, errors
 from alyxfs.cli.account import login, logout
 from alyxfs.cli.demo import demo
-from alyxfs.cli.drive import mount, refresh, status, umount
+from alyxfs.cli.drive import mount, refresh, umount
 from alyxfs.cli.journal import allow_deletes, diff, log, undo
+from alyxfs.cli.status import status
 
 EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.ConfigurationError, 3),

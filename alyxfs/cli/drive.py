@@ -1,4 +1,4 @@
-"""``alyxfs mount``, ``umount`` and ``status``."""
+"""``alyxfs mount``, ``umount`` and ``refresh``."""
 
 from __future__ import annotations
 
@@ -82,14 +82,7 @@ def umount(directory: Path) -> None:
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, exists=True))
-def status(directory: Path) -> None:
-    """Show what the drive at DIRECTORY says of itself and of its server, as JSON."""
-    click.echo((drive_root(directory) / ".alyxfs" / "status.json").read_text(encoding="utf-8"), nl=False)
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("path", type=click.Path(path_type=Path))
 def refresh(path: Path) -> None:
     """Ask the server anew for what is below PATH, before its time to live has passed."""
     root = drive_root(path)
@@ -104,8 +97,11 @@ def orders_of(root: Path) -> Path:
 def drive_root(path: Path) -> Path:
     """The root of the drive that holds this path."""
     for candidate in (path.absolute(), *path.absolute().parents):
-        if (candidate / ".alyxfs" / "status.json").exists():
-            return candidate
+        try:
+            if (candidate / ".alyxfs" / "status.json").exists():
+                return candidate
+        except OSError as error:
+            raise _unusable(candidate, error) from error
     raise ConfigurationError(f"{path} is not in a drive of alyxfs.")
 
 
@@ -118,14 +114,16 @@ def prepared_mount_point(place: str) -> Path:
         if os.path.ismount(mount_point):
             raise ConfigurationError(f"Something is mounted at {mount_point} already.")
     except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            raise ConfigurationError(
-                f"The process of the drive at {mount_point} is gone: run `alyxfs umount {mount_point}` first."
-            ) from error
-        raise ConfigurationError(f"{mount_point} cannot be used: {error.strerror}.") from error
+        raise _unusable(mount_point, error) from error
     if occupied:
         raise ConfigurationError(f"{mount_point} is not empty; a drive would hide what is in it.")
     return mount_point
+
+
+def _unusable(place: Path, error: OSError) -> ConfigurationError:
+    if error.errno == errno.ENOTCONN:
+        return ConfigurationError(f"The process of the drive at {place} is gone: run `alyxfs umount {place}` first.")
+    return ConfigurationError(f"{place} cannot be used: {error.strerror}.")
 
 
 def _process_of(directory: Path) -> int | None:

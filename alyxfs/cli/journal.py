@@ -21,13 +21,13 @@ WIDTH = 160
 
 _drive = click.option(
     "--drive",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     help="A place in the drive. Default: the directory you are in, else the only drive that is mounted.",
 )
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, exists=True), required=False)
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 def log(directory: Path | None, as_json: bool) -> None:
     """List the writes of the drive at DIRECTORY, oldest first."""
@@ -71,7 +71,7 @@ def undo(number: int, drive: Path | None) -> None:
 
 
 @click.command("allow-deletes")
-@click.argument("directory", type=click.Path(path_type=Path, exists=True), required=False)
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
 def allow_deletes(directory: Path | None) -> None:
     """Let the drive at DIRECTORY delete again after too many deletes stopped it."""
     _order(directory, "allow-deletes")

@@ -42,7 +42,7 @@ class Drive:
         self.library = library
         self.files = files
         self._schema = schema
-        self._catalogue = catalogue
+        self._is_writable = False
         self._errors: deque[str] = deque(maxlen=REMEMBERED_ERRORS)
         self._mounted_at = time.time()
         self.orders = ""
@@ -51,6 +51,7 @@ class Drive:
 
     def allow_writing(self, workbench: Workbench, rejected: Path) -> None:
         """Make endpoints writable; called once, before the drive is mounted."""
+        self._is_writable = True
         self.root = self._root(workbench, rejected)
 
     def _root(self, workbench: Workbench | None, rejected: Path | None = None) -> FixedDirectory:
@@ -127,6 +128,7 @@ class Drive:
             "process": os.getpid(),
             "orders": self.orders,
             "mounted_at": self._mounted_at,
+            "writable": self._is_writable,
             "errors": len(self._errors),
             **self.library.status(),
             "cache_tables": self._catalogue.inventory.status(),
