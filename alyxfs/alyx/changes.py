@@ -25,6 +25,8 @@ class Changes:
         """None: a session without a place in the tree."""
         self.files: dict[str, tuple[str, DataFile | None]] = {}
         """The session of a dataset and its file; None: no server offers it, or it is gone."""
+        self.surplus: dict[str, int] = {}
+        """By endpoint, how many more records the server counts than are known here."""
         self._of_session: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
@@ -65,6 +67,7 @@ class Changes:
         """The same anew."""
         copied = Changes()
         copied.since, copied.asked_at = self.since, self.asked_at
+        copied.surplus = dict(self.surplus)
         copied.places, copied.files = dict(self.places), dict(self.files)
         copied._of_session = {session: set(own) for session, own in self._of_session.items()}
         return copied
@@ -85,6 +88,7 @@ class Changes:
                 "made": made,
                 "since": self.since,
                 "asked_at": self.asked_at,
+                "surplus": self.surplus,
                 "places": [[key, None if place is None else astuple(place)] for key, place in self.places.items()],
                 "files": [
                     [key, session, None if file is None else astuple(file)]
@@ -102,6 +106,7 @@ def unpack_changes(body: bytes, made: str) -> Changes:
         return changes
     changes.since = document["since"]
     changes.asked_at = document["asked_at"]
+    changes.surplus = document.get("surplus", {})
     changes.places = {key: None if place is None else SessionPlace(*place) for key, place in document["places"]}
     for key, session, file in document["files"]:
         changes.put(key, session, None if file is None else DataFile(*file))

@@ -4,8 +4,9 @@ The tables are read once and kept on disk. What they leave out, and what changed
 API and is merged in. Where the server has no tables, or the packages that read them are not installed, there is no
 inventory, and the API gives the same, session by session.
 
-What it cannot know: a deletion, and a subject's new name, show when the server makes its next tables. A session or a
-dataset that turns out to be gone when somebody opens it is dropped at once.
+The server tells no deletion and no new name of a subject. That a record was deleted shows in the number of records;
+which one is then looked for, unless there are too many. What turns out to be gone, or elsewhere, when somebody opens
+it is corrected at once, and what this drive changed, or was told to refresh, is asked for by name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import trio
 
 from alyxfs import documents, errors
 from alyxfs.alyx.changes import Changes, unpack_changes
+from alyxfs.alyx.contents import Contents
+from alyxfs.alyx.gone import Rows, Search
 from alyxfs.alyx.tables import (
     Tables,
     TablesUnusableError,
@@ -33,11 +36,11 @@ from alyxfs.alyx.walk import Walk, identity_in_url
 from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
     from pathlib import Path
 
     from alyxfs.alyx.api import Api, Filters, Page
-    from alyxfs.alyx.datafiles import DataFile, SessionPlace
+    from alyxfs.alyx.datafiles import SessionPlace
     from alyxfs.alyx.library import Library
     from alyxfs.store import Store
 
@@ -55,47 +58,20 @@ POLL_MARGIN = timedelta(seconds=5)
 """The same between two polls: the server stamps a record before others can see it."""
 MOST_CHANGES = 20_000
 """Rows of the API on top of the tables; where there are more, the tables are too old to be of use."""
+MOST_COMPARED = 20_000
+"""Records of an endpoint that are listed unasked, to see which of them were deleted: 20 requests."""
 
 _DOCUMENT = "changes since the cache tables"
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 """Names that may stand in brackets, which the server evaluates (BEHAVIOUR of Alyx 3.6.1, "Filters")."""
 
 
-class Contents:
-    """The sessions by lab and subject, and their files, as of one moment; never changed but by :meth:`drop`."""
-
-    def __init__(self, tables: Tables, changes: Changes) -> None:
-        self._tables = tables
-        self._changes = changes
-        self.labs: dict[str, dict[str, list[SessionPlace]]] = {}
-        self._sessions: set[str] = set()
-        for place in tables.places:
-            if place.identity not in changes.places:
-                self._add(place)
-        for changed in changes.places.values():
-            if changed is not None:
-                self._add(changed)
-
-    def _add(self, place: SessionPlace) -> None:
-        self.labs.setdefault(place.lab, {}).setdefault(place.subject, []).append(place)
-        self._sessions.add(place.identity)
-
-    def __contains__(self, session: str) -> bool:
-        return session in self._sessions
-
-    def files(self, session: str) -> list[DataFile]:
-        """The files of a session, without addresses."""
-        return self._changes.merged(session, self._tables.files(session))
-
-    def drop(self, dataset: str, session: str) -> None:
-        """A dataset turned out to be gone."""
-        self._changes.put(dataset, session, None)
-
-
 class Inventory:
     """Made with :func:`open_inventory`.
 
-    State: ``_contents``, ``_tables`` and ``_changes`` are replaced by refreshes, of which one runs at a time.
+    State: ``_contents``, ``_tables`` and ``_changes`` are replaced by refreshes and searches, of which one runs at a
+    time (``_turn``); ``_contents`` also learns by ``saw`` and ``saw_gone``. ``_doubtful`` grows whenever the library
+    forgets a record, and is taken by the next refresh.
     """
 
     def __init__(self, api: Api, store: Store, library: Library, directory: Path, nursery: trio.Nursery) -> None:
@@ -109,9 +85,18 @@ class Inventory:
         self._tables: Tables | None = None
         self._changes = Changes()
         self._asked_at = 0.0  # Unix seconds at which the last refresh that succeeded began
+        self._fresh_until = 0.0  # Unix seconds
+        self._complete_at = 0.0  # Unix seconds from which on what a record tells is newer than all of this
         self._not_before = 0.0  # Unix seconds
+        self._turn = trio.Lock()
+        self._doubtful: dict[str, set[str]] = {}
         self._refreshed: trio.Event | None = None
         self._note = ""
+        library.on_forget = self._was_forgotten
+
+    def fresh(self) -> Contents | None:
+        """What is there, where that need not be asked for; never awaits."""
+        return self._contents if time.time() < self._fresh_until else None
 
     async def current(self) -> Contents | None:
         """What is there, at most one time to live old; None where there are no tables: ask the API.
@@ -131,6 +116,41 @@ class Inventory:
         """Where the files of the tables lie, if there are any."""
         await self.current()
         return None if self._tables is None else self._tables.folder
+
+    # What records tell
+
+    def saw(self, place: SessionPlace | None, session: str, datasets: Collection[str], asked_at: float) -> None:
+        """A session's record was read, asked for at this time (Unix seconds): its place, and its datasets' ids."""
+        contents = self._contents
+        if contents is None or session not in contents or asked_at < self._complete_at:
+            return
+        if contents.place(session) != place:
+            contents.move(session, place)
+        for file in contents.files(session):
+            if file.identity not in datasets:
+                contents.drop(file.identity, session)
+
+    def saw_gone(self, session: str) -> None:
+        """A session turned out to be gone."""
+        if self._contents is not None and session in self._contents:
+            self._contents.move(session, None)
+
+    def saw_places(self, places: Collection[SessionPlace]) -> None:
+        """Sessions were found at these places, which are news."""
+        for place in places:
+            if self._contents is not None and self._contents.place(place.identity) != place:
+                self._contents.move(place.identity, place)
+
+    async def compare(self, lab: str | None, subject: str | None) -> None:
+        """Find out what was deleted or moved below a subject, a lab, or all; raises where that cannot be asked."""
+        await self.current()
+        await self._search(("sessions", "datasets"), lab, subject)
+
+    def _was_forgotten(self, endpoint: str, key: str | None) -> None:
+        if endpoint in {"sessions", "datasets"} and key is None:
+            self._fresh_until = 0.0
+        elif endpoint in {"sessions", "datasets", "subjects", "labs"} and key is not None:
+            self._doubtful.setdefault(endpoint, set()).add(key)
 
     def status(self) -> dict[str, object]:
         """For ``.alyxfs/status.json``."""
@@ -158,10 +178,13 @@ class Inventory:
             if self._is_fresh(self._changes.asked_at):
                 asked_at = self._changes.asked_at  # an earlier mount, or another drive, has just asked
             else:
-                await self._fetch_newer()
-                if self._tables is not None:
-                    await self._ask_for_changes(self._tables)
+                async with self._turn:
+                    await self._fetch_newer()
+                    if self._tables is not None:
+                        await self._ask_for_changes(self._tables)
             self._asked_at = asked_at
+            lifetimes = (self._library.time_to_live_of(endpoint) for endpoint in ("sessions", "datasets"))
+            self._fresh_until = asked_at + min(lifetimes) if self._is_fresh(asked_at) else 0.0
         except (errors.AlyxfsError, TablesUnusableError) as error:
             if isinstance(error, errors.AccessDenied):
                 self._contents = None
@@ -169,7 +192,8 @@ class Inventory:
             self._not_before = time.time() + FAILURE_PAUSE
             log.info("the cache tables are used as they were, if at all: %s", error)
         else:
-            self._note = "" if self._tables is not None else "The server has no cache tables."
+            if self._tables is None:
+                self._note = "The server has no cache tables."
         finally:
             self._refreshed = None
             refreshed.set()
@@ -218,25 +242,87 @@ class Inventory:
         changes = self._changes.copy()  # a refresh that fails half-way leaves no trace
         since = changes.since or _before_tables(tables.made)
         repositories = await self._repositories()
-        personal = frozenset(name for name, is_server in repositories.items() if not is_server)
+        personal = _personal(repositories)
+        told: set[str] = set()
 
-        def take_datasets(rows: list[dict[str, Any]]) -> None:
+        def take_sessions(rows: Rows) -> None:
+            told.update(map(_identity, rows))
+            changes.add_sessions(rows)
+
+        def take_datasets(rows: Rows) -> None:
+            told.update(map(_identity, rows))
             changes.add_datasets(rows, personal)
 
         if not changes.since:
-            await self._walk("sessions", "number__isnull,True", changes.add_sessions)
+            await self._walk_changed("sessions", "number__isnull,True", take_sessions)
             others = sorted(name for name, is_server in repositories.items() if is_server and not _in_tables(name))
             if listed := ",".join(f"'{name}'" for name in others if _PLAIN_NAME.fullmatch(name)):
                 condition = f"session__isnull,False,file_records__data_repository__name__in,[{listed}]"
-                await self._walk("datasets", condition, take_datasets)
-        await self._walk("sessions", f"auto_datetime__gt,{since}", changes.add_sessions)
-        await self._walk("datasets", f"auto_datetime__gt,{since}", take_datasets)
+                await self._walk_changed("datasets", condition, take_datasets)
+        await self._walk_changed("sessions", f"auto_datetime__gt,{since}", take_sessions)
+        await self._walk_changed("datasets", f"auto_datetime__gt,{since}", take_datasets)
         moment = datetime.fromtimestamp(server_now, timezone.utc) - POLL_MARGIN
         changes.since, changes.asked_at = f"{moment:%Y-%m-%dT%H:%M:%S}", now
+        contents = await trio.to_thread.run_sync(Contents, tables, changes)
+        doubtful, self._doubtful = self._doubtful, {}
+        try:
+            if await _settle(doubtful, told, Search(self._walk, contents, changes, personal), contents):
+                contents = await trio.to_thread.run_sync(Contents, tables, changes)
+            await self._count(contents, changes)
+        except BaseException:
+            for endpoint, keys in doubtful.items():
+                self._doubtful.setdefault(endpoint, set()).update(keys)
+            raise
+        await self._publish(tables, changes, contents)
+
+    async def _publish(self, tables: Tables, changes: Changes, contents: Contents) -> None:
         body = await trio.to_thread.run_sync(changes.pack, tables.made)
         await trio.to_thread.run_sync(self._store.put_document, _DOCUMENT, body)
-        self._changes = changes
-        self._contents = await trio.to_thread.run_sync(Contents, tables, changes)
+        self._changes, self._contents = changes, contents
+        self._complete_at = time.time()
+
+    async def _count(self, contents: Contents, changes: Changes) -> None:
+        """See from their number whether records went that are still shown here."""
+        known = await trio.to_thread.run_sync(_known, contents)
+        went = {}
+        for endpoint, number in known.items():
+            count = (await self._api.page(endpoint, (), 1, 0)).count
+            if count is None:
+                continue
+            surplus = count - number
+            if surplus < changes.surplus.get(endpoint, 0):
+                went[endpoint] = count
+            changes.surplus[endpoint] = surplus
+        self._note = "".join(
+            f"Some {endpoint} were deleted, and may show until the server makes new tables; `alyxfs refresh` looks. "
+            for endpoint, count in went.items()
+            if count > MOST_COMPARED
+        ).strip()
+        if fitting := {endpoint for endpoint, count in went.items() if count <= MOST_COMPARED}:
+            self._nursery.start_soon(self._look_for_deleted, fitting)
+
+    async def _look_for_deleted(self, endpoints: Collection[str]) -> None:
+        try:
+            await self._search(endpoints, None, None)
+        except (errors.AlyxfsError, TablesUnusableError) as error:
+            log.info("what was deleted on the server may still show: %s", error)
+
+    async def _search(self, endpoints: Collection[str], lab: str | None, subject: str | None) -> None:
+        """Compare what is shown with what the server lists."""
+        async with self._turn:
+            if self._tables is None or self._contents is None:
+                return
+            before, changes = self._contents, self._changes.copy()
+            search = Search(self._walk, before, changes, _personal(await self._repositories()))
+            if "sessions" in endpoints:
+                await search.among_sessions(lab, subject)
+            if "datasets" in endpoints:
+                await search.among_datasets(lab, subject)
+            contents = await trio.to_thread.run_sync(Contents, self._tables, changes)
+            known = await trio.to_thread.run_sync(_known, before)
+            for endpoint, number in (await trio.to_thread.run_sync(_known, contents)).items():
+                changes.surplus[endpoint] = changes.surplus.get(endpoint, 0) + known[endpoint] - number
+            await self._publish(self._tables, changes, contents)
 
     async def _repositories(self) -> Mapping[str, bool]:
         """Whether each data repository is a server, and not a machine at a rig."""
@@ -249,19 +335,54 @@ class Inventory:
             found[row.key] = document.get("globus_is_personal") is False
         return found
 
-    async def _walk(self, endpoint: str, condition: str, take: Callable[[list[dict[str, Any]]], None]) -> None:
+    async def _walk_changed(self, endpoint: str, condition: str, take: Callable[[Rows], None]) -> None:
+        """The same of a ``django`` condition that few rows must match, or the tables are of no use."""
+        await self._walk(endpoint, (("django", condition),), take, most=MOST_CHANGES)
+
+    async def _walk(
+        self, endpoint: str, filters: Filters, take: Callable[[Rows], None], most: int | None = None
+    ) -> None:
         """Give the rows that match to ``take``, page by page."""
 
         async def fetch(filters: Filters, limit: int, offset: int) -> Page:
             return await self._api.page(endpoint, filters, limit, offset)
 
-        walk = Walk(fetch, (("django", condition),), identify=_identity, has_ranges=True)
+        walk = Walk(fetch, filters, identify=_identity, has_ranges=True)
         while not walk.ended:
             take(await walk.more())
-            if (walk.count or 0) > MOST_CHANGES:
+            if most is not None and (walk.count or 0) > most:
                 raise TablesUnusableError(
                     f"The server's cache tables lack {walk.count} {endpoint}: they are too old, or not made for it."
                 )
+
+
+async def _settle(
+    doubtful: Mapping[str, Collection[str]], told: Collection[str], search: Search, contents: Contents
+) -> bool:
+    """Ask what became of records that this drive changed or was told to ask for; False where there are none.
+
+    A renamed subject or lab shows as a name that was not there, which its sessions have now.
+    """
+    sessions = [key for key in doubtful.get("sessions", ()) if key not in told]
+    datasets = [key for key in doubtful.get("datasets", ()) if key not in told]
+    await search.sessions(sessions)
+    await search.datasets(datasets)
+    known = {subject for subjects in contents.labs.values() for subject in subjects}
+    subjects = [key for key in doubtful.get("subjects", ()) if key not in known]
+    labs = [key for key in doubtful.get("labs", ()) if key not in contents.labs]
+    for name, keys in (("subject", subjects), ("lab", labs)):
+        for key in keys:
+            await search.moved_to(((name, key),))
+    return bool(sessions or datasets or subjects or labs)
+
+
+def _known(contents: Contents) -> dict[str, int]:
+    """How many records are shown, by endpoint."""
+    return {"sessions": len(contents), "datasets": contents.datasets()}
+
+
+def _personal(repositories: Mapping[str, bool]) -> frozenset[str]:
+    return frozenset(name for name, is_server in repositories.items() if not is_server)
 
 
 def _identity(row: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from alyxfs.alyx.saving import Saver
 from alyxfs.alyx.schema import Endpoint, Schema, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from alyxfs.alyx.api import Api, Filters
     from alyxfs.store import Store
@@ -54,6 +54,8 @@ class Library:
         self._is_known = True  # from an earlier mount
         self._schema_lock = trio.Lock()
         self._asked_for: set[str] = set()
+        self.on_forget: Callable[[str, str | None], None] = lambda _endpoint, _key: None
+        """Called with what is forgotten; must not await."""
 
     def time_to_live_of(self, endpoint: str) -> float:
         """Seconds for which an answer of this endpoint counts as fresh."""
@@ -133,6 +135,7 @@ class Library:
         What was known stays in the store for times without the server.
         """
         self._freshness.outdate(endpoint, key)
+        self.on_forget(endpoint, key)
         if key is not None:
             self._records.forget(endpoint, key)
         self._saver.add(lambda: self._store.outdate(endpoint, key))

@@ -60,6 +60,18 @@ class Tables:
         """The files of a session, without addresses: the tables do not tell where each of them is."""
         return self._datasets.of_session(session)
 
+    def count(self, session: str) -> int:
+        """How many files a session has."""
+        return self._datasets.rows.get(session, (0, 0))[1]
+
+    def holds(self, datasets: list[str]) -> set[str]:
+        """Those of these datasets that are in the tables."""
+        import pyarrow as pa  # noqa: PLC0415 - of the extra "tables", and slow to import
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        asked = pa.array(datasets, self._datasets.identities.type)
+        return set(pc.filter(asked, pc.is_in(asked, self._datasets.identities)).to_pylist())
+
     def __len__(self) -> int:
         return len(self._datasets.identities)
 

@@ -23,7 +23,8 @@ from alyxfs.alyx.freshness import DOWN
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from alyxfs.alyx.inventory import Contents, Inventory
+    from alyxfs.alyx.contents import Contents
+    from alyxfs.alyx.inventory import Inventory
     from alyxfs.alyx.library import Library, Listing, Record, Row
 
 Folders: TypeAlias = Mapping[tuple[str, ...], Folder]
@@ -64,12 +65,18 @@ class Catalogue:
         self._details: LRUCache[str, tuple[bytes, Folders]] = LRUCache(REMEMBERED_SESSIONS)
 
     async def labs(self) -> list[str]:
-        """The names of all labs."""
-        return [row.key for row in await whole(self.library.listing("labs"))]
+        """The names of all labs; where they cannot be had, of those that have sessions."""
+        try:
+            return [row.key for row in await whole(self.library.listing("labs"))]
+        except DOWN:
+            contents = await self._contents()
+            if contents is None:
+                raise
+            return list(contents.labs)
 
     async def sessions_of_lab(self, lab: str) -> dict[str, list[SessionPlace]]:
         """The sessions of a lab by subject, from the tables or one walk of its sessions."""
-        contents = await self.inventory.current()
+        contents = await self._contents()
         if contents is not None:
             return contents.labs.get(lab, {})
         listing = self.library.listing("sessions", (("lab", lab),))
@@ -85,18 +92,39 @@ class Catalogue:
 
     async def sessions_of_subject(self, lab: str, subject: str) -> list[SessionPlace]:
         """The sessions of a subject: from the tables, its lab's walk if that is known, else one of its own."""
+        contents = await self._contents()
+        if contents is not None:
+            places = contents.labs.get(lab, {}).get(subject)
+            return await self._under_new_name(lab, subject) if places is None else places
         known = self.library.known_listing("sessions", (("lab", lab),))
-        if await self.inventory.current() is not None or (known is not None and known.complete):
+        if known is not None and known.complete:
             return (await self.sessions_of_lab(lab)).get(subject, [])
+        return await self._asked_for_subject(lab, subject)
+
+    async def _asked_for_subject(self, lab: str, subject: str) -> list[SessionPlace]:
         listing = self.library.listing("sessions", (("subject", subject), ("lab", lab)))
         return [place for place in await _places(listing) if (place.lab, place.subject) == (lab, subject)]
+
+    async def _under_new_name(self, lab: str, subject: str) -> list[SessionPlace]:
+        """The sessions of a subject that the tables do not know: the server tells nobody that one was renamed.
+
+        Names that programs look for everywhere begin with a dot.
+        """
+        if subject.startswith("."):
+            return []
+        try:
+            places = await self._asked_for_subject(lab, subject)
+        except DOWN:
+            return []
+        self.inventory.saw_places(places)
+        return places
 
     async def files_of_session(self, place: SessionPlace) -> Folders:
         """The files of a session: from its detail where that is known, from the tables, else by asking for the detail.
 
         Those of the tables have no address; :meth:`with_address` finds it.
         """
-        contents = await self.inventory.current()
+        contents = await self._contents()
         if contents is None or place.identity not in contents:
             return await self._files_of_detail(place)
         record = self.library.known_record("sessions", place.identity)
@@ -119,14 +147,12 @@ class Catalogue:
             return await self._from_repositories(file)
         if file.url is not None:
             return file
-        for folder in (await self._files_of_detail(place)).values():
-            for found in folder.files:
-                if found.identity == file.identity:
-                    return found if found.url is not None else await self._from_repositories(found)
-        contents = await self.inventory.current()
-        if contents is not None:
-            contents.drop(file.identity, place.identity)
-            self._files.pop(place.identity, None)
+        found = _find(await self._files_of_detail(place), file)
+        if found is None:  # what is known of the session may be older than what is known of the file
+            await self.look_again(place)
+            found = _find(await self._files_of_detail(place), file)
+        if found is not None:
+            return found if found.url is not None else await self._from_repositories(found)
         raise errors.NotFound(f"The dataset {file.identity} ({file.name}) is no longer in its session.")
 
     async def file_or_as_known(self, place: SessionPlace, file: DataFile, *, is_here: bool) -> DataFile:
@@ -158,14 +184,36 @@ class Catalogue:
             return ()  # a server's name must not lead out of the directory
         return (self._one_directory.joinpath(*parts),)
 
+    async def look_again(self, place: SessionPlace) -> None:
+        """Ask for a session anew; raises NotFound where it is gone."""
+        self.library.forget("sessions", place.identity)
+        await self._files_of_detail(place)
+
+    async def _contents(self) -> Contents | None:
+        return self.inventory.fresh() or await self.inventory.current()
+
     async def _files_of_detail(self, place: SessionPlace) -> Folders:
-        record = await self.library.record("sessions", place.identity)
+        try:
+            record = await self.library.record("sessions", place.identity)
+        except errors.NotFound:
+            self.inventory.saw_gone(place.identity)
+            raise
         known = self._details.get(place.identity)
         if known is not None and known[0] is record.content:
             return known[1]
-        folders = by_folder(await self._parsed(record))
+        files = await self._parsed(record)
+        if not record.stale:
+            self._tell_inventory(place.identity, record, files)
+        folders = by_folder(files)
         self._details[place.identity] = (record.content, folders)
         return folders
+
+    def _tell_inventory(self, session: str, record: Record, files: Sequence[DataFile]) -> None:
+        """What the server says of a session now corrects what its tables said."""
+        fields = (record.document.get(name) for name in ("lab", "subject", "start_time", "number"))
+        datasets = {file.identity for file in files}
+        self.inventory.saw(session_place(session, *fields), session, datasets, record.fetched_at)
+        self._files.pop(session, None)
 
     async def _parsed(self, record: Record) -> list[DataFile]:
         files = files_of_session(record.document, {})
@@ -187,6 +235,10 @@ class Catalogue:
                 repository = await self.library.record("data-repository", str(record["data_repository"]))
                 buckets[str(record["data_repository"])] = repository.document.get("json")
         return file_of_dataset(dataset, self._preferred, buckets)
+
+
+def _find(folders: Folders, file: DataFile) -> DataFile | None:
+    return next((one for folder in folders.values() for one in folder.files if one.identity == file.identity), None)
 
 
 def _count(known: tuple[Contents, Folders]) -> int:

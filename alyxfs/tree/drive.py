@@ -7,8 +7,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from alyxfs import __version__, documents, errors
+from alyxfs import __version__, documents, errors, names
+from alyxfs.alyx.tables import TABLES
 from alyxfs.tree.actions import ActionDirectory
+from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.control import NAME as CONTROL
 from alyxfs.tree.control import FixedDirectory, TextFile, control_directory
 from alyxfs.tree.data import SESSION_DEPTH, DataDirectory, SessionDirectory
@@ -107,10 +109,14 @@ class Drive:
         node = await self._node_at(parts[: SESSION_DEPTH + 1])
         if isinstance(node, SessionDirectory):
             for place in node.places:
-                self.library.forget("sessions", place.identity)
-        else:
-            for endpoint in ("labs", "sessions", "datasets"):
-                self.library.forget(endpoint)
+                await self._catalogue.look_again(place)
+            return ["/".join(parts)]
+        for endpoint in ("labs", "sessions", "datasets"):
+            self.library.forget(endpoint)
+        self.library.forget_details("sessions")
+        _, lab, _, subject = [*map(names.decode, parts[:4]), None, None, None][:4]
+        if lab not in {*TABLES, AGGREGATES}:
+            await self._catalogue.inventory.compare(lab, subject)
         return ["/".join(parts)]
 
     async def _node_at(self, parts: list[str]) -> Node:

@@ -1,0 +1,113 @@
+"""What went or moved without a trace: the server tells what changed, but no deletion and no subject's new name.
+
+So what should be there is compared with what the server lists, for one subject, one lab or all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from alyxfs.alyx.datafiles import session_place
+from alyxfs.alyx.walk import identity_in_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from alyxfs.alyx.api import Filters
+    from alyxfs.alyx.changes import Changes
+    from alyxfs.alyx.contents import Contents
+
+IDS_A_REQUEST = 100
+"""Of a query by ids: an address may have 8 kB (BEHAVIOUR of Alyx 3.6.1, "Filters"), and an id takes 45 bytes of it."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Rows: TypeAlias = "list[dict[str, Any]]"
+WalkList: TypeAlias = "Callable[[str, Filters, Callable[[Rows], None]], Awaitable[None]]"
+"""Walks a list of an endpoint with filters and gives its rows, page by page."""
+
+
+class Search:
+    """One search; what it finds goes into ``changes``. ``personal`` names the repositories that are no servers."""
+
+    def __init__(self, walk: WalkList, contents: Contents, changes: Changes, personal: frozenset[str]) -> None:
+        self._walk = walk
+        self._contents = contents
+        self._changes = changes
+        self._personal = personal
+
+    async def among_sessions(self, lab: str | None = None, subject: str | None = None) -> None:
+        """Sessions of a subject, a lab, or all."""
+        seen: set[str] = set()
+
+        def take(rows: Rows) -> None:
+            seen.update(str(row["id"]) for row in rows)
+            self._changes.add_sessions(row for row in rows if self._has_moved(row))
+
+        await self._walk("sessions", _scope(lab, subject), take)
+        known = (place.identity for place in self._contents.places(lab, subject))
+        await self.sessions([session for session in known if session not in seen])
+
+    async def among_datasets(self, lab: str | None = None, subject: str | None = None) -> None:
+        """Datasets of a subject, a lab, or all."""
+        seen: set[str] = set()
+
+        def take(rows: Rows) -> None:
+            seen.update(identity for row in rows if (identity := identity_in_url(row)) is not None)
+            self._changes.add_datasets((row for row in rows if not self._is_offered(row)), self._personal)
+
+        await self._walk("datasets", _scope(lab, subject), take)
+        known = (
+            file.identity
+            for place in self._contents.places(lab, subject)
+            for file in self._contents.files(place.identity)
+        )
+        await self.datasets([dataset for dataset in known if dataset not in seen])
+
+    async def sessions(self, identities: Iterable[str]) -> None:
+        """These sessions alone."""
+        gone = await self._missing("sessions", identities, self._changes.add_sessions)
+        self._changes.places.update(dict.fromkeys(gone))
+
+    async def datasets(self, identities: Iterable[str]) -> None:
+        """These datasets alone."""
+        gone = await self._missing(
+            "datasets", identities, lambda rows: self._changes.add_datasets(rows, self._personal)
+        )
+        for dataset in gone:
+            self._changes.put(dataset, "", None)
+
+    async def moved_to(self, filters: Filters) -> None:
+        """Sessions that a query finds and that stood elsewhere before."""
+        await self._walk("sessions", filters, self._changes.add_sessions)
+
+    async def _missing(self, endpoint: str, identities: Iterable[str], take: Callable[[Rows], None]) -> list[str]:
+        """Those that the server does not have; the rows of the others go to ``take``."""
+        asked = [identity for identity in identities if _UUID.fullmatch(identity)]
+        seen: set[str | None] = set()
+
+        def note(rows: Rows) -> None:
+            seen.update(str(row["id"]) if "id" in row else identity_in_url(row) for row in rows)
+            take(rows)
+
+        for start in range(0, len(asked), IDS_A_REQUEST):
+            listed = ",".join(f"'{identity}'" for identity in asked[start : start + IDS_A_REQUEST])
+            await self._walk(endpoint, (("django", f"id__in,[{listed}]"),), note)
+        return [identity for identity in asked if identity not in seen]
+
+    def _has_moved(self, row: Mapping[str, Any]) -> bool:
+        identity = str(row["id"])
+        fields = (row.get(name) for name in ("lab", "subject", "start_time", "number"))
+        return self._contents.place(identity) != session_place(identity, *fields)
+
+    def _is_offered(self, row: Mapping[str, Any]) -> bool:
+        return any(
+            record.get("exists") and record.get("data_repository") not in self._personal
+            for record in row.get("file_records") or ()
+        )
+
+
+def _scope(lab: str | None, subject: str | None) -> Filters:
+    given = (("lab", lab), ("subject", subject))
+    return tuple((name, value) for name, value in given if value is not None)
