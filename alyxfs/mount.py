@@ -21,6 +21,7 @@ import trio
 from alyxfs import errors, kernel
 from alyxfs.alyx.accounts import find_account
 from alyxfs.alyx.api import Api
+from alyxfs.alyx.buckets import Buckets
 from alyxfs.alyx.inventory import open_inventory
 from alyxfs.alyx.library import open_library
 from alyxfs.alyx.watch import watch
@@ -125,7 +126,8 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         inventory = await stack.enter_async_context(open_inventory(api, store, library, known_here / "tables"))
         preferred = tuple(name.strip() for name in settings.preferred_repositories.split(",") if name.strip())
         shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
-        catalogue = Catalogue(library, inventory, one_directory, preferred, shows_inflated=shows_inflated)
+        buckets = Buckets(network)
+        catalogue = Catalogue(library, inventory, buckets, one_directory, preferred, shows_inflated=shows_inflated)
         drive = Drive(library, schema, catalogue, files)
         # Not in the cache: the address of a socket may have 107 bytes at most.
         orders = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alyxfs-"))) / "orders"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from alyxfs.alyx.changes import Changes, unpack_changes
-from alyxfs.alyx.datafiles import bucket_address, file_of_dataset
+from alyxfs.alyx.datafiles import file_of_dataset
 from alyxfs.alyx.tables import TablesUnusableError, newest_folder, read_tables, unpack_tables
 from alyxfs.demo.server import running_demo
 from asking import Asking
@@ -375,15 +375,3 @@ def test_a_dataset_that_moved_is_in_one_session_alone():
     assert changes.merged("a", before.merged("a", [])) == []
     assert len(changes.merged("b", [])) == 1
     assert len(before.merged("a", [])) == 1
-
-
-def test_a_public_bucket_gives_an_address_and_a_private_one_none():
-    public = {"bucket_name": "example-public", "region_name": "us-east-1"}
-    path = "data/lab/Subjects/s/2024-01-02/001/alf/#r#/spikes.times.npy"
-    address = bucket_address(public, path, "1234")
-    assert address == (
-        "https://example-public.s3.us-east-1.amazonaws.com/data/lab/Subjects/s/2024-01-02/001/alf/#r#/spikes.times.1234.npy"
-    )
-    assert bucket_address({**public, "Access key ID": "AKIA"}, path, "1234") is None
-    assert bucket_address({"bucket_name": "evil.example.org/x", "region_name": "us-east-1"}, path, "1234") is None
-    assert bucket_address(None, path, "1234") is None

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
-"""Names of buckets and regions; with a dot in it a bucket's name fits no certificate."""
 _REVISION_IN_ADDRESS = re.compile(r"/#([^/#]+)#/[^/]*$")
 
 
@@ -132,20 +130,18 @@ def files_of_session(detail: Mapping[str, Any], revision_names: Mapping[str, str
 
 
 def file_of_dataset(
-    dataset: Mapping[str, Any], preferred: tuple[str, ...] = (), buckets: Mapping[str, Any] | None = None
+    dataset: Mapping[str, Any], preferred: tuple[str, ...] = (), in_buckets: Mapping[str, str] | None = None
 ) -> DataFile:
     """The file of a dataset from its own record, which lists one address per repository.
 
-    ``preferred``: beginnings of repository names, best first. ``buckets``: the ``json`` of repositories without web
-    address, which at times names a public bucket.
+    ``preferred``: beginnings of repository names, best first. ``in_buckets``: addresses by the names of repositories
+    that are buckets, which count before those of the record.
     """
     identity = str(dataset.get("id") or str(dataset.get("url", "")).rsplit("/", 1)[-1])
     records = [record for record in dataset.get("file_records") or () if record.get("exists")]
     records.sort(key=lambda record: _preference(str(record.get("data_repository")), preferred))
     addresses = (
-        record.get("data_url")
-        or bucket_address((buckets or {}).get(str(record.get("data_repository"))), path_of_record(record), identity)
-        for record in records
+        (in_buckets or {}).get(str(record.get("data_repository"))) or record.get("data_url") for record in records
     )
     return DataFile(
         identity=identity,
@@ -177,24 +173,6 @@ def path_of_record(record: Mapping[str, Any]) -> str:
     """The path of a file on its repository, without slashes at its ends."""
     parts = (str(record.get(name) or "").strip("/") for name in ("data_repository_path", "relative_path"))
     return "/".join(part for part in parts if part)
-
-
-def bucket_address(bucket: Any, path: str, identity: str) -> str | None:
-    """The https address of a file in a public bucket of S3; None where the repository's json names none.
-
-    With keys in the json the bucket is private: its files need signed requests.
-    """
-    if not isinstance(bucket, dict) or bucket.get("Access key ID"):
-        return None
-    name, region = bucket.get("bucket_name"), bucket.get("region_name")
-    if not (
-        isinstance(name, str) and isinstance(region, str) and _BUCKET.fullmatch(name) and _BUCKET.fullmatch(region)
-    ):
-        return None
-    folder, slash, file = path.rpartition("/")
-    stem, dot, extension = file.rpartition(".")
-    named = f"{stem}.{identity}{dot}{extension}" if stem else f"{file}.{identity}"
-    return f"https://{name}.s3.{region}.amazonaws.com/{folder}{slash}{named}"
 
 
 def _from_related(dataset: Mapping[str, Any], revision_names: Mapping[str, str]) -> DataFile:
@@ -230,8 +208,9 @@ def _preference(repository: str, preferred: tuple[str, ...]) -> int:
 def address_on_the_wire(url: str) -> str:
     """The address of a data file as it is asked for: Alyx joins the repository's address and the path as they are.
 
-    So ``#``, ``?``, ``%`` and spaces of folders and names stand raw in it (BEHAVIOUR of Alyx 3.6.1).
+    So ``#``, ``?``, ``%`` and spaces of folders and names stand raw in it (BEHAVIOUR of Alyx 3.6.1). ``+`` is quoted,
+    too: S3 takes a raw one for a space.
     """
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    return scheme + separator + host + slash + quote(path, safe="/:@!$&'()*+,;=~")
+    return scheme + separator + host + slash + quote(path, safe="/:@!$&'()*,;=~")

@@ -26,6 +26,8 @@ from alyxfs.nursery import background_tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
+    from alyxfs.net.signing import Signature
+
 log = logging.getLogger(__name__)
 
 MAXIMUM_REDIRECTS = 5
@@ -77,12 +79,13 @@ class _Again(Exception):
 class Network:
     """All HTTP of one drive. Make it with :func:`open_network`.
 
-    State: ``_origins`` changes only in :meth:`origin`, which never awaits.
+    State: ``_origins`` changes only in :meth:`origin`, ``_signatures`` in :meth:`sign`, which never await.
     """
 
     def __init__(self, nursery: trio.Nursery, *, deadline: float, file_connections: int = 16) -> None:
         self._nursery = nursery
         self._origins: dict[str, Origin] = {}
+        self._signatures: dict[str, Signature] = {}
         self._file_politeness = Politeness(connections=file_connections)
         self.deadline = deadline
         """Seconds that a request may take in all, retries included, unless the caller says otherwise."""
@@ -100,6 +103,14 @@ class Network:
     def trust(self, url: str, authorization: Callable[[], str | None]) -> None:
         """Send the ``Authorization`` that this function gives to the server of ``url``, and to no other."""
         self.origin(url).authorization = authorization
+
+    def sign(self, beginning: str, signature: Signature) -> None:
+        """Add the headers that this function makes to requests of addresses that begin so, and to no others.
+
+        ``beginning`` ends with the slash behind a host or a folder, so that no other host can begin with it.
+        """
+        assert beginning.endswith("/"), beginning
+        self._signatures[beginning] = signature
 
     def is_down(self, url: str) -> bool:
         """Whether the server of this address does not answer at the moment: requests fail at once."""
@@ -200,6 +211,9 @@ class Network:
             async with origin.limiter:
                 _refuse_if_down(origin, url)
                 fitting = _headers(origin, headers, foreign=origin.base != first)
+                for beginning, signature in self._signatures.items():
+                    if url.startswith(beginning):
+                        fitting |= signature(method, url)
                 request = origin.client.build_request(method, url, headers=fitting, **body)
                 response = await self._begin(origin, request, ends)
                 try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alyxfs.alyx.datafiles import DataFile, aggregate_file, by_folder
+from alyxfs import errors
+from alyxfs.alyx.datafiles import DataFile, aggregate_file, by_folder, file_of_dataset
 from alyxfs.tree.catalogue import whole
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ class Aggregates:
         files: list[DataFile] = []
         for row in await whole(listing):
             dataset = (await library.record("datasets", row.key, identity=row.identity)).document
-            file = await self.catalogue.file_with_buckets({**dataset, "id": row.identity})
+            dataset = {**dataset, "id": row.identity}
+            try:
+                file = await self.catalogue.file_with_buckets(dataset)
+            except errors.NotDownloadable:  # said when it is opened
+                file = file_of_dataset(dataset)
             if (placed := aggregate_file(dataset, file)) is not None:
                 files.append(placed)
         self.modified = max((row.modified or 0.0 for row in listing.rows), default=self.modified)

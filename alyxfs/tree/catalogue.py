@@ -9,6 +9,7 @@ import trio
 from cachetools import LRUCache
 
 from alyxfs import errors
+from alyxfs.alyx.buckets import MIRRORS, is_private
 from alyxfs.alyx.datafiles import (
     DataFile,
     Folder,
@@ -16,6 +17,7 @@ from alyxfs.alyx.datafiles import (
     by_folder,
     file_of_dataset,
     files_of_session,
+    path_of_record,
     session_place,
 )
 from alyxfs.alyx.freshness import DOWN
@@ -23,6 +25,7 @@ from alyxfs.alyx.freshness import DOWN
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from alyxfs.alyx.buckets import Buckets
     from alyxfs.alyx.contents import Contents
     from alyxfs.alyx.inventory import Inventory
     from alyxfs.alyx.library import Library, Listing, Record, Row
@@ -48,6 +51,7 @@ class Catalogue:
         self,
         library: Library,
         inventory: Inventory,
+        buckets: Buckets,
         one_directory: Path | None = None,
         preferred: tuple[str, ...] = (),
         *,
@@ -58,6 +62,7 @@ class Catalogue:
         self.lifetime = min(LIFETIME, library.time_to_live_of("sessions"), library.time_to_live_of("datasets"))
         """Seconds that the kernel may keep what a directory of data showed."""
         self.inventory = inventory
+        self._buckets = buckets
         self._one_directory = one_directory
         self._preferred = preferred
         self._places: dict[str, tuple[Listing, dict[str, list[SessionPlace]]]] = {}
@@ -141,7 +146,8 @@ class Catalogue:
         """A file as it can be opened: with the address that the server, or the user, prefers.
 
         One request for all files of a session, its detail; one for each file where repositories are preferred, or
-        where its address has to be made from the repository's bucket. Raises NotFound where the dataset is gone.
+        where its address has to be made from the repository's bucket. Raises NotFound where the dataset is gone, and
+        NotDownloadable where requests to its bucket cannot be signed here.
         """
         if self._preferred:
             return await self._from_repositories(file)
@@ -228,13 +234,29 @@ class Catalogue:
         return await self.file_with_buckets({**dataset, "id": file.identity})
 
     async def file_with_buckets(self, dataset: Mapping[str, Any]) -> DataFile:
-        """The file of a dataset's record; what lies in a public bucket without a web address is given one."""
-        buckets = {}
+        """The file of a dataset's record, with the address of its bucket where it is private or has no other.
+
+        Raises NotDownloadable where it is in a private bucket alone whose requests cannot be signed here.
+        """
+        found: dict[str, str] = {}
+        refusal: errors.NotDownloadable | None = None
         for record in dataset.get("file_records") or ():
-            if record.get("exists") and not record.get("data_url"):
-                repository = await self.library.record("data-repository", str(record["data_repository"]))
-                buckets[str(record["data_repository"])] = repository.document.get("json")
-        return file_of_dataset(dataset, self._preferred, buckets)
+            name, has_address = str(record.get("data_repository")), bool(record.get("data_url"))
+            if not record.get("exists") or (has_address and not name.startswith(MIRRORS)):
+                continue
+            bucket = (await self.library.record("data-repository", name)).document.get("json")
+            if has_address and not is_private(bucket):
+                continue
+            try:
+                address = await self._buckets.address(bucket, path_of_record(record), str(dataset["id"]))
+            except errors.NotDownloadable as error:
+                refusal = error
+            else:
+                found |= {name: address} if address else {}
+        file = file_of_dataset(dataset, self._preferred, found)
+        if file.url is None and refusal is not None:
+            raise refusal
+        return file
 
 
 def _find(folders: Folders, file: DataFile) -> DataFile | None:
