@@ -52,7 +52,7 @@ def content(path):
 
 
 def to_files(demo):
-    return [entry for entry in demo.requests() if entry["path"].startswith("/data-files")]
+    return [entry for entry in demo.requests() if entry["path"].startswith("/data_files")]
 
 
 def test_every_file_is_byte_exact(demo, drive, real):

@@ -50,7 +50,7 @@ def test_a_piece_costs_its_chunks_and_a_listing_nothing(larger_demo, drive, deco
     raw = next(folder / name for name in os.listdir(folder) if name.endswith(".bin"))
     larger_demo.clear_requests()
     os.stat(raw)
-    assert not [entry for entry in larger_demo.requests() if entry["path"].startswith("/data-files")]
+    assert not [entry for entry in larger_demo.requests() if entry["path"].startswith("/data_files")]
     with open(raw, "rb", buffering=0) as file:
         assert os.fstat(file.fileno()).st_size == len(decompressed)
         middle = len(decompressed) // 2

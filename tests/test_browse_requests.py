@@ -13,7 +13,7 @@ from mounted import mounted, until
 
 
 def paths(demo):
-    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data-files")]
+    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data_files")]
 
 
 def walked(directory):
@@ -93,7 +93,7 @@ def test_a_sessions_whole_tree_costs_one_request_or_none_with_the_servers_tables
         [f"/sessions/{session['id']}"],
         [f"/sessions/{session['id']}", "/revisions"],
     )
-    assert not [entry for entry in demo.requests() if entry["path"].startswith("/data-files")]
+    assert not [entry for entry in demo.requests() if entry["path"].startswith("/data_files")]
 
 
 def test_listings_and_records_are_asked_again_after_the_time_to_live(demo, home):
@@ -111,7 +111,7 @@ def test_a_second_mount_needs_no_second_download(demo, home):
     with mounted(demo.url, home) as drive:
         demo.clear_requests()
         assert (drive / relative).read_bytes() == content
-        assert not [entry for entry in demo.requests() if entry["path"].startswith("/data-files")]
+        assert not [entry for entry in demo.requests() if entry["path"].startswith("/data_files")]
 
 
 def real_files(asking, drive):

@@ -88,7 +88,7 @@ def test_one_connection_serves_many(address, api):
 
 @pytest.mark.parametrize("path", ["../alyx.sqlite3", "%2e%2e/alyx.sqlite3", "cortexlab", "", "cortexlab//x", "%00"])
 def test_nothing_but_data_files(demo, path):
-    raw = httpx.URL(demo.url).copy_with(raw_path=f"/data-files/{path}".encode())
+    raw = httpx.URL(demo.url).copy_with(raw_path=f"/data_files/{path}".encode())
     assert httpx.get(raw).status_code == 404
 
 

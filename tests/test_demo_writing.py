@@ -220,7 +220,7 @@ def test_register_file(api):
 
 def test_file_addresses_can_be_written_back(api):
     repository = api.get("/data-repository/flatiron_cortexlab").json()
-    assert repository["data_url"].startswith(f"{api.base_url}/data-files/")
+    assert repository["data_url"].startswith(f"{api.base_url}/data_files/")
     assert api.put("/data-repository/flatiron_cortexlab", json=repository).json() == repository
 
 

@@ -24,7 +24,7 @@ def own_demo(demo_directory):
 
 
 def asked(demo):
-    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data-files")]
+    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data_files")]
 
 
 def unprotected(directory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_one_loads_datasets_and_an_object_from_the_drive_byte_for_byte(demo, dri
         assert digest == hashlib.sha256(content[128:]).hexdigest(), part  # numpy's header has 128 bytes here
 
 
+def test_one_loads_an_aggregate_from_the_drive(demo, drive, tmp_path):
+    script = """
+dataset = "_ibl_subjectTrials.table"
+answers["path"] = str(one.load_aggregate("Subjects", "KS001", dataset, download_only=True))
+answers["digest"] = digest(answers["path"])
+answers["kind"] = type(one.load_aggregate("Subjects", "KS001", dataset)).__name__
+"""
+    answers = run_one(demo, tmp_path, REMOTE + script, drive / "data")
+    assert answers["path"].startswith(f"{drive.path}/data/aggregates/Subjects/"), "nothing was downloaded elsewhere"
+    asking = Asking(demo.url)
+    dataset = asking.get(f"/datasets/{os.getxattr(answers['path'], 'user.alyx.dataset').decode()}")
+    content = asking.bytes_of(dataset["file_records"][0]["data_url"])
+    assert (answers["digest"], answers["kind"]) == (hashlib.sha256(content).hexdigest(), "DataFrame")
+
+
 def by_path(demo, drive, session):
     """The addresses of a session's files by their places in the drive."""
     asking = Asking(demo.url)
@@ -82,6 +98,6 @@ answers["size"], answers["last"] = array.nbytes, float(array[-1])
 """
     demo.clear_requests()
     answers = run_one(demo, tmp_path, LOCAL + script, drive / "data")
-    fetched = sum(entry["bytes"] for entry in demo.requests() if entry["path"].startswith("/data-files"))
+    fetched = sum(entry["bytes"] for entry in demo.requests() if entry["path"].startswith("/data_files"))
     assert answers["size"] > 1_900_000
     assert 0 < fetched < answers["size"] / 2

@@ -43,7 +43,7 @@ def walked(directory):
 
 
 def asked(demo):
-    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data-files")]
+    return [entry["path"] for entry in demo.requests() if not entry["path"].startswith("/data_files")]
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_the_preferred_repository_is_the_one_that_is_read(demo, home, preferred,
     with mounted(demo.url, home, *(["--preferred-repositories", preferred] if preferred else [])) as drive:
         demo.clear_requests()
         content = (drive / place).read_bytes()
-        read = {entry["path"] for entry in demo.requests() if entry["path"].startswith("/data-files")}
+        read = {entry["path"] for entry in demo.requests() if entry["path"].startswith("/data_files")}
     assert len(content) > 1000
     assert {"/aws/" in path for path in read} == {expected is not None}
 
@@ -264,7 +264,7 @@ def test_a_file_in_ones_directory_is_not_downloaded(demo, home, tmp_path):
     with mounted(demo.url, tmp_path / "third", "--one-directory", str(tmp_path / "ONE")) as drive:
         demo.clear_requests()
         assert (drive / "data" / place).read_bytes() == content
-        assert [entry for entry in demo.requests() if entry["path"].startswith("/data-files")]
+        assert [entry for entry in demo.requests() if entry["path"].startswith("/data_files")]
 
 
 def test_what_is_kept_is_the_owners_alone(demo, home):

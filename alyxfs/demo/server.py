@@ -133,7 +133,7 @@ def running_demo(
             url = wait_until_ready(process)
             yield Demo(
                 url=url,
-                files_url=f"{url}/data-files/",
+                files_url=f"{url}/data_files/",
                 user="demo",
                 password="demo",  # noqa: S106 - the data are made up and local
                 public_user="public",

@@ -10,7 +10,7 @@ from typing import Any
 from rest_framework import serializers
 
 STORED_ROOT = "http://data.invalid/"
-FILES_PATH = "/data-files/"
+FILES_PATH = "/data_files/"
 
 
 def served_address(stored: str | None, request: Any) -> str | None:
