@@ -53,7 +53,8 @@ class Settings:
     watch: float = _option(
         0.0,
         "How often to ask the server what others have changed; 0 waits for the time to live instead. Each time costs "
-        "one request for each of sessions, datasets and insertions that was looked at (every 2 s: up to 93 a minute).",
+        "one or two requests for each of sessions, datasets and insertions that was looked at (every 2 s: up to 135 a "
+        "minute).",
         "seconds",
     )
     requests_per_minute: float = _option(

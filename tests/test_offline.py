@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import time
 
 import pytest
 
 from alyxfs.demo.server import running_demo
-from asking import Asking
 from mounted import mounted, until
 
 SESSION = "data/cortexlab/Subjects/KS001/2023-01-02/001"
@@ -69,31 +69,39 @@ def test_a_server_that_was_never_reached_is_said_at_once(home):
     assert time.monotonic() - started < 25
 
 
-def test_two_drives_share_what_is_known_and_see_what_changes(demo_directory, home):
+def test_what_one_drive_edits_others_see(demo_directory, home):
+    """One with a short time to live, and one that watches."""
     with (
         running_demo(demo_directory, largest_file_mb=2) as demo,
-        mounted(demo.url, home, "--time-to-live", "1", directory=home / "one") as one,
-        mounted(demo.url, home, "--watch", "1", directory=home / "two") as two,
+        mounted(demo.url, home, "--rw", directory=home / "writing") as writing,
+        mounted(demo.url, home, "--time-to-live", "1", directory=home / "forgetting") as forgetting,
+        mounted(demo.url, home, "--watch", "1", directory=home / "watching") as watching,
     ):
-        asking = Asking(demo.url)
-        session = next(row["id"] for row in asking.rows("/sessions?subject=KS001&lab=cortexlab"))
-        name = f"sessions/{session}.json"
-        for drive in (one, two):
-            assert json.loads((drive / name).read_bytes())["narrative"] != "changed elsewhere"
+        session = os.getxattr(writing / SESSION, "user.alyx.session").decode()
+        name, dates = f"sessions/{session}.json", os.path.dirname(os.path.dirname(SESSION))
+
+        def narrative(drive):
+            return json.loads((drive / name).read_bytes())["narrative"]
+
+        def is_listed(drive):
+            return "2024-09-10" in os.listdir(drive / dates)
+
+        for drive in (forgetting, watching):
+            assert narrative(drive) != "edited"
+            assert not is_listed(drive)
             os.listdir(drive / SESSION)
-        asking.send("PATCH", f"/sessions/{session}", {"narrative": "changed elsewhere"})
-
-        def sees(drive):
-            return json.loads((drive / name).read_bytes())["narrative"] == "changed elsewhere"
-
-        until(lambda: sees(one), "the change, in the drive with a short time to live", patience=5)
-        until(lambda: sees(two), "the change, in the drive that watches", patience=5)
-        # A new session shows in data/ of both, though one of them has looked at that directory before.
+        (writing / name).write_text('{"narrative": "edited"}')
+        for drive in (forgetting, watching):
+            until(lambda drive=drive: narrative(drive) == "edited", "the edit", patience=5)
         values = {"subject": "KS001", "lab": "cortexlab", "users": ["demo"], "number": 9}
-        asking.send("POST", "/sessions", {**values, "start_time": "2024-09-10T10:00:00"})
-        dates = "data/cortexlab/Subjects/KS001"
-        until(lambda: "2024-09-10" in os.listdir(one / dates), "the new session", patience=5)
-        until(lambda: "2024-09-10" in os.listdir(two / dates), "the new session, where it is watched for", patience=5)
+        made = writing / "sessions/new.json"
+        made.write_text(json.dumps({**values, "start_time": "2024-09-10T10:00:00"}))
+        for drive in (forgetting, watching):
+            until(lambda drive=drive: is_listed(drive), "the new session among the data files", patience=5)
+        identity = json.loads(made.read_bytes())["id"]
+        subprocess.run(["rm", writing / f"sessions/{identity}.json"], check=True, timeout=30)
+        for drive in (forgetting, watching):
+            until(lambda drive=drive: not is_listed(drive), "its end", patience=8)
 
 
 def test_many_readers_of_two_drives_leave_one_sound_store(demo_directory, home):

@@ -1,6 +1,7 @@
 """Watching for changes that others make: the server tells them by ``auto_datetime`` alone, so it is polled.
 
-A poll costs one request for each watched endpoint that was looked at since the mount.
+A poll costs one request for each watched endpoint that was looked at since the mount, and one more for the number of
+its records, in which deletions show.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ MARGIN = 2.0
 """Seconds that a poll looks back behind the one before: the server stamps a record before others can see it."""
 MOST_CHANGES = 1000
 """Changed records that one poll takes one by one; more mean that the whole endpoint is asked again."""
-COUNTED_EVERY = 60.0
-"""Seconds between two looks at the number of records: deletions show in nothing else, and it costs a request."""
+COUNTED_EVERY = 3.0
+"""Seconds at least between two looks at the number of records: deletions show in nothing else, at a request each."""
 
 
 async def watch(api: Api, library: Library, seconds: float, changed: Callable[[str, str | None], None]) -> None:
