@@ -59,6 +59,16 @@ def test_after_a_mount_without_the_server_all_that_was_known_is_there(demo_direc
         assert len(os.listdir(drive / "data/harborlab/Subjects")) > 1
 
 
+def test_the_labs_of_the_tables_show_though_they_were_never_listed(demo_directory, home):
+    with running_demo(demo_directory, largest_file_mb=2) as demo:
+        with mounted(demo.url, home) as drive:
+            assert (drive / "data/sessions.pqt").stat().st_size > 0
+        url = demo.url
+    with mounted(url, home) as drive:
+        assert {"cortexlab", "harborlab", "sessions.pqt"} <= set(os.listdir(drive / "data"))
+        assert "KS001" in os.listdir(drive / "data/cortexlab/Subjects")
+
+
 def test_a_server_that_was_never_reached_is_said_at_once(home):
     started = time.monotonic()
     with (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from alyxfs import names
 from alyxfs.alyx.datafiles import by_folder, date_seconds
+from alyxfs.alyx.freshness import DOWN
 from alyxfs.alyx.tables import TABLES
 from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.aggregates import Aggregates
@@ -76,8 +77,11 @@ class DataDirectory(_DataDirectory):
     async def children(self) -> dict[str, Node]:
         """One directory a lab, and what else there is."""
         found: dict[str, Node] = dict(await self._tables())
-        if await self._aggregates.folders():
-            found[AGGREGATES] = self._aggregates_directory()
+        try:
+            if await self._aggregates.folders():
+                found[AGGREGATES] = self._aggregates_directory()
+        except DOWN:  # they were never listed; the labs may be known all the same
+            pass
         found |= await self._labs()
         return dict(sorted(found.items()))
 
