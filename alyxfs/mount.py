@@ -35,6 +35,7 @@ from alyxfs.store import open_store
 from alyxfs.tree import Catalogue, Drive, Workbench
 
 if TYPE_CHECKING:
+    from alyxfs.alyx.accounts import Account
     from alyxfs.alyx.library import Library
     from alyxfs.settings import Settings
 
@@ -134,7 +135,7 @@ async def _serve(plan: Plan, ready: Ready) -> None:
         drive.orders = str(orders)
         editor = None
         if settings.rw:
-            editor = await _allow_writing(plan, stack, drive, api, library, nursery, changes, known_here)
+            editor = await _allow_writing(plan, stack, drive, api, account, library, nursery, changes, known_here)
         operations = kernel.Kernel(
             drive, deadline=settings.deadline + KERNEL_GRACE, cache_directory=settings.cache_directory
         )
@@ -158,6 +159,7 @@ async def _allow_writing(
     stack: AsyncExitStack,
     drive: Drive,
     api: Api,
+    account: Account,
     library: Library,
     nursery: trio.Nursery,
     changes: Changes,
@@ -176,6 +178,7 @@ async def _allow_writing(
         dry_run=settings.dry_run,
         allow_deletes=not settings.no_delete,
         deletes_per_minute=settings.deletes_per_minute,
+        user=account.user,
     )
     for sentence in await editor.recover():
         log.info("%s", sentence)

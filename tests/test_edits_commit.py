@@ -403,7 +403,7 @@ async def test_a_note_with_a_picture_is_made_whole_and_then_stays(demo, asking, 
         with pytest.raises(errors.Invalid, match=r"<id>\.png"):
             await room.editor.save("notes", made.key, base, draft({"image": "http://elsewhere/x.png"}))
         deleted = await room.editor.delete("notes", made.key)
-        assert "picture is lost" in (await room.editor.undo(deleted.number)).sentence
+        assert "Not as before: image." in (await room.editor.undo(deleted.number)).sentence
         assert [line.split()[0] for line in writes()] == ["POST", "DELETE", "POST"]
 
 

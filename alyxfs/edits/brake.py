@@ -30,13 +30,17 @@ class DeleteBrake:
         while self._times and self._times[0] <= now - WINDOW:
             self._times.popleft()
         self.pulled = self.pulled or len(self._times) >= self.deletes_per_minute
+        self.refuse_pulled()
+        self._times.append(now)
+
+    def refuse_pulled(self) -> None:
+        """Raise NotAllowed where the brake is pulled."""
         if self.pulled:
             raise errors.NotAllowed(
                 f"Deleting is stopped: more than {self.deletes_per_minute} records were to be deleted within a minute. "
                 "Was that meant? `alyxfs log` shows what was deleted and `alyxfs undo` brings records back; "
-                "lift the brake to go on."
+                "`alyxfs allow-deletes` lets as many more through."
             )
-        self._times.append(now)
 
     def lift(self) -> None:
         """Let ``deletes_per_minute`` more through."""

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class Editor:
     """Writes to one Alyx; a refused draft is kept in the rejected directory, and the error says under which name.
 
-    ``bases`` is where the tree says what it serves to whom. ``brake`` can be lifted. ``checkpoint(name)`` is called at
-    each step of a write.
+    ``user`` is who is logged in, where that is known. ``bases`` is where the tree says what it serves to whom.
+    ``brake`` can be lifted. ``checkpoint(name)`` is called at each step of a write.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Editor:
         dry_run: bool = False,
         allow_deletes: bool = True,
         deletes_per_minute: int = 20,
+        user: str | None = None,
         checkpoint: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.allow_deletes = allow_deletes
         self.brake = DeleteBrake(deletes_per_minute)
         self.bases = Bases()
         self._api = api
+        self._user = user
         self._library = library
         self._exchange = Exchange(api, library, journal, rejected_directory, dry_run=dry_run, checkpoint=checkpoint)
         # An entry vanishes with the last task that holds or awaits its lock.
@@ -289,7 +291,10 @@ class Editor:
             "undo", entry.endpoint, entry.key, "POST", documents.render(document), undo_of=entry.number
         ) as write:
             made = await self._post(write, endpoint, entry.key, document)
-        return made if made.dry_run else replace(made, sentence=undo.sentence_of_new_record(entry, made.key))
+        if made.dry_run:
+            return made
+        now = await self._read_again(endpoint, made.key)
+        return replace(made, sentence=undo.sentence_of_new_record(entry, made.key, now, endpoint))
 
     async def _described(self, endpoint: str) -> Endpoint:
         schema = await self._library.schema()
@@ -340,8 +345,18 @@ class Editor:
             raise errors.NotAllowed(f"{endpoint.name}/{key} is not deleted: this drive is mounted with --no-delete.")
         if "DELETE" not in endpoint.detail_methods:
             raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
+        if endpoint.name == "users" and key == self._user:
+            raise errors.NotAllowed(
+                f"users/{key} is not deleted: this drive is logged in as {key}, and nothing could be undone afterwards."
+            )
         if not self._exchange.dry_run:
             self.brake.take()
+
+    def refuse_stopped(self, path: str) -> None:
+        """Raise NotAllowed where no delete at all would pass now; asks nothing and counts nothing."""
+        if not self.allow_deletes:
+            raise errors.NotAllowed(f"{path} is not deleted: this drive is mounted with --no-delete.")
+        self.brake.refuse_pulled()
 
     async def _conflict(
         self,

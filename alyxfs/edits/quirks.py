@@ -111,7 +111,7 @@ COMPUTED: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Dependent:
-    """A list whose records are deleted along with a record (``on_delete=CASCADE`` in the models)."""
+    """A list whose records are deleted along with a record (``on_delete=CASCADE`` in the models), or lose it."""
 
     endpoint: str
     filter: str
@@ -119,7 +119,9 @@ class Dependent:
     value: str = "key"
     """What the filter compares with: the record's key, or the name of one of its fields."""
     field: str | None = None
-    """Where the list's filter is loose or missing: the field of a row that must equal the value."""
+    """Where the list's filter is loose or missing: the field of a row that must equal the value, or hold it."""
+    is_deleted: bool = True
+    """False where the record stays and only loses its link (``SET_NULL``, ``SET_DEFAULT``, many to many)."""
 
 
 DEPENDENTS: Mapping[str, tuple[Dependent, ...]] = {
@@ -149,20 +151,38 @@ DEPENDENTS: Mapping[str, tuple[Dependent, ...]] = {
         Dependent("datasets", "created_by"),
         Dependent("notes", "django:user__username", field="user"),
         Dependent("dataset-types", "", field="created_by"),
+        Dependent("sessions", "django:users__username", field="users", is_deleted=False),
+        Dependent("subjects", "django:responsible_user__username", field="responsible_user", is_deleted=False),
     ),
     # Download counters go too; they cannot be deleted one by one and keep nobody from deleting a dataset.
     "datasets": (Dependent("files", "dataset"),),
     "insertions": (Dependent("trajectories", "probe_insertion"),),
-    "chronic-insertions": (Dependent("trajectories", "chronic_insertion"),),
+    "chronic-insertions": (
+        Dependent("trajectories", "chronic_insertion"),
+        Dependent("insertions", "chronic_insertion", is_deleted=False),
+    ),
     "trajectories": (Dependent("channels", "trajectory_estimate"),),
     "fields-of-view": (Dependent("fov-location", "field_of_view"),),
     "data-repository": (
         Dependent("files", "data_repository"),
         Dependent("tasks", "django:data_repository__name", field="data_repository"),
+        Dependent("labs", "", field="repositories", is_deleted=False),
     ),
     "data-repository-type": (Dependent("data-repository", "", field="repository_type"),),
+    "projects": (
+        Dependent("sessions", "django:projects__name", field="projects", is_deleted=False),
+        Dependent("subjects", "django:projects__name", field="projects", is_deleted=False),
+    ),
+    "tags": (Dependent("datasets", "django:tags__name", field="tags", is_deleted=False),),
+    "revisions": (Dependent("datasets", "django:revision__name", field="revision", is_deleted=False),),
+    "dataset-types": (Dependent("datasets", "django:dataset_type__name", field="dataset_type", is_deleted=False),),
+    "data-formats": (Dependent("datasets", "django:data_format__name", field="data_format", is_deleted=False),),
 }
-"""What a DELETE takes with it, by endpoint; all others take nothing that the REST API shows."""
+"""What a DELETE takes with it, and what would lose a link that no undo brings back, by endpoint.
+
+The links of a session (water administrations, child sessions) and of a task (its children) are left out: they would
+cost each delete a request more, and its undo says that they are gone.
+"""
 
 LINKS: Mapping[str, Mapping[str, str]] = {
     "weighings": {"subject": "subjects"},

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from alyxfs import errors
 from alyxfs.edits import quirks, validate
 from alyxfs.edits.journal import State
-from alyxfs.edits.merge import edited_fields, same
+from alyxfs.edits.merge import MISSING, edited_fields, same
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from alyxfs.alyx.schema import Endpoint
     from alyxfs.edits.journal import Entry
@@ -42,11 +42,27 @@ def record_again(entry: Entry, endpoint: Endpoint) -> dict[str, Any]:
     return {field: value for field, value in (entry.before or {}).items() if field not in hidden}
 
 
-def sentence_of_new_record(entry: Entry, key: str) -> str:
-    """Say under which look-up a deleted record is there again, and what of it is lost."""
+def sentence_of_new_record(entry: Entry, key: str, now: Mapping[str, Any], endpoint: Endpoint) -> str:
+    """Say under which look-up a deleted record is there again, and what of it is not as it was."""
     again = "" if key == entry.key else f" as {key}: the server gives a new id"
-    lost = "picture" if (entry.before or {}).get("image") else "password" if entry.endpoint == "users" else None
-    return f"{entry.endpoint}/{entry.key} was made again{again}." + (f" Its {lost} is lost." if lost else "")
+    sentence = f"{entry.endpoint}/{entry.key} was made again{again}."
+    lost = not_restored(entry.before or {}, now, {"url", endpoint.lookup or ""})
+    if entry.endpoint == "users":
+        lost.append("password")
+    if lost:
+        sentence += f" Not as before: {', '.join(lost)}."
+    if key != entry.key:
+        sentence += " What named its old id does not name the new one."
+    return sentence
+
+
+def not_restored(before: Mapping[str, Any], now: Mapping[str, Any], own: Container[str]) -> list[str]:
+    """The fields of a record made again that are not as they were; ``own`` are those that name the record."""
+    return [
+        field
+        for field, value in before.items()
+        if field not in own and not same(value, now.get(field, MISSING), unordered=True)
+    ]
 
 
 def refuse_changed(endpoint: Endpoint, key: str, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:

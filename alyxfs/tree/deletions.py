@@ -54,6 +54,14 @@ class Deletions:
         self._note_error = note_error
         self._waiting: dict[tuple[str, str], _Deletion] = {}
 
+    def refuse_stopped(self, path: str, process: int) -> None:
+        """Raise NotAllowed where a program that means to delete would be refused whatever the name leads to.
+
+        ``rm -rf`` of thousands of records then costs the server nothing once the brake is pulled.
+        """
+        if program_name(process) in DELETING_PROGRAMS:
+            self._editor.refuse_stopped(path)
+
     async def delete(self, directory: str, name: str, endpoint: str, key: str, process: int) -> None:
         """DELETE, at once for programs that mean it, else after a moment in which the name may be made anew."""
         program = program_name(process)

@@ -166,6 +166,8 @@ class EditedDirectory(EndpointDirectory):
         if self.workbench.names.file(self.identity, name) is not None:
             self.workbench.names.take(self.identity, name)
             return
+        if self._may_be_record(name):
+            self.workbench.deletions.refuse_stopped(f"{self.endpoint.name}/{name}", process)
         node = await self.lookup(name)
         if isinstance(node, RecordFile):
             await self.workbench.deletions.delete(self.identity, name, self.endpoint.name, node.key, process)
