@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
-from alyxfs.alyx.datafiles import DataFile, aggregate_file, by_folder, file_of_dataset
-from alyxfs.tree.catalogue import whole
+from alyxfs.alyx.datafiles import DataFile, aggregate_file, file_of_dataset
+from alyxfs.tree.catalogue import Folders, whole
 
 if TYPE_CHECKING:
     from alyxfs.alyx.library import Listing
-    from alyxfs.tree.catalogue import Catalogue, Folders
+    from alyxfs.tree.catalogue import Catalogue
 
 NAME = "aggregates"
 WITHOUT_SESSION = (("django", "session__isnull,True"),)
@@ -27,11 +27,11 @@ class Aggregates:
         """Unix seconds at which one of them changed last, once they are known."""
 
     async def folders(self) -> Folders:
-        """All of them, from one walk of their list; empty where there are none."""
+        """All of them, from one walk of their list."""
         library = self.catalogue.library
         endpoint = (await library.schema()).endpoints.get("datasets")
         if endpoint is None or "django" not in endpoint.filters:
-            return {}
+            return Folders(())
         listing = library.listing("datasets", WITHOUT_SESSION)
         if self._known is not None and self._known[0] is listing:
             return self._known[1]
@@ -46,5 +46,5 @@ class Aggregates:
             if (placed := aggregate_file(dataset, file)) is not None:
                 files.append(placed)
         self.modified = max((row.modified or 0.0 for row in listing.rows), default=self.modified)
-        self._known = (listing, by_folder(files) if files else {})
+        self._known = (listing, Folders(files))
         return self._known[1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import trio
 from cachetools import LRUCache
@@ -23,15 +22,27 @@ from alyxfs.alyx.datafiles import (
 from alyxfs.alyx.freshness import DOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from alyxfs.alyx.buckets import Buckets
     from alyxfs.alyx.contents import Contents
     from alyxfs.alyx.inventory import Inventory
     from alyxfs.alyx.library import Library, Listing, Record, Row
+    from alyxfs.tree.node import Node
 
-Folders: TypeAlias = Mapping[tuple[str, ...], Folder]
-"""The folders of a session or of the aggregates, by the names that lead to them."""
+
+class Folders(dict[tuple[str, ...], Folder]):
+    """The folders of a session or of the aggregates, by the names that lead to them; never changed.
+
+    Empty where there are no files.
+    """
+
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        super().__init__(by_folder(files) if files else ())
+        self.nodes: dict[tuple[str, tuple[str, ...]], dict[str, Node]] = {}
+        """What the tree has made of them, by the identity of its top and the names of the folder."""
+
 
 LIFETIME = 10.0
 """Seconds that the kernel may keep names and sizes in ``data/``, where the time to live is not shorter."""
@@ -137,7 +148,7 @@ class Catalogue:
             return await self._files_of_detail(place)
         known = self._files.get(place.identity)
         if known is None or known[0] is not contents:
-            known = (contents, by_folder(contents.files(place.identity)))
+            known = (contents, Folders(contents.files(place.identity)))
             if _count(known) <= REMEMBERED_FILES:
                 self._files[place.identity] = known
         return known[1]
@@ -210,7 +221,7 @@ class Catalogue:
         files = await self._parsed(record)
         if not record.stale:
             self._tell_inventory(place.identity, record, files)
-        folders = by_folder(files)
+        folders = Folders(files)
         self._details[place.identity] = (record.content, folders)
         return folders
 

@@ -65,7 +65,8 @@ class DataFileNode(File):
 
     def attributes(self) -> Attributes:
         """The database's size, or the file server's once that is known."""
-        size = self._tree.files.known_size(self.source())
+        file = self.file
+        size = self._tree.files.known_size(Source(file.identity, file.name, None, file.size, None, file.digest))
         if size is None:
             return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0, self._tree.lifetime)
         return Attributes(Kind.FILE, size, self._tree.modified, self._tree.lifetime, self._tree.lifetime)
