@@ -124,6 +124,10 @@ def test_extended_attributes_say_which_dataset_a_file_is(demo, drive, real):
     assert values["user.alyx.cached"] == "0%"
     session = path.parents[len(path.relative_to(drive.path).parts) - 7]
     assert os.getxattr(session, "user.alyx.session") == values["user.alyx.session"].encode()
+    day, subject, subjects, lab = session.parents[:4]
+    assert os.getxattr(day, "user.alyx.session") == values["user.alyx.session"].encode()
+    assert os.getxattr(subject, "user.alyx.subject") == values["user.alyx.subject"].encode()
+    assert os.getxattr(subjects, "user.alyx.lab") == os.getxattr(lab, "user.alyx.lab") == lab.name.encode()
     with pytest.raises(OSError, match="No data available") as caught:
         os.getxattr(path, "user.alyx.nothing")
     assert caught.value.errno == errno.ENODATA

@@ -159,4 +159,6 @@ def test_every_endpoint_describes_itself(shared_drive):
     assert sessions["look_up"] == "id"
     assert "date_range" in sessions["filters"]
     assert "narrative" in sessions["fields"]
-    assert "ignores upper and lower case" in (shared_drive / "sessions" / ".help.md").read_text()
+    text = (shared_drive / "sessions" / ".help.md").read_text()
+    assert "| lab | string | name of the lab; ignores upper and lower case |" in text, "the server's words, and ours"
+    assert "first and last day `/sessions?date_range=" in text

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import names
-from alyxfs.alyx.datafiles import by_folder, date_seconds
+from alyxfs.alyx.datafiles import date_seconds
 from alyxfs.alyx.freshness import DOWN
 from alyxfs.alyx.tables import TABLES
 from alyxfs.tree.aggregates import NAME as AGGREGATES
 from alyxfs.tree.aggregates import Aggregates
+from alyxfs.tree.catalogue import Folders
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import inflated_files
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, Node, no_such_name
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from alyxfs.alyx.datafiles import DataFile, SessionPlace
     from alyxfs.files import FileCache
-    from alyxfs.tree.catalogue import Catalogue, Folders
+    from alyxfs.tree.catalogue import Catalogue
 
 SUBJECTS = "Subjects"
 SESSION_DEPTH = 5
@@ -120,6 +121,10 @@ class _LabDirectory(_DataDirectory):
     async def children(self) -> dict[str, Node]:
         return {SUBJECTS: _SubjectsDirectory(self._catalogue, self._files, self._lab, self._modified)}
 
+    async def extended_attributes(self) -> dict[str, str]:
+        """Whose it is."""
+        return {"lab": self._lab}
+
 
 class _SubjectsDirectory(_DataDirectory):
     """``data/<lab>/Subjects/``: the subjects that have sessions."""
@@ -143,9 +148,13 @@ class _SubjectsDirectory(_DataDirectory):
             raise no_such_name(name, self.identity)
         return self._subject(subject, places)
 
+    async def extended_attributes(self) -> dict[str, str]:
+        """Whose they are."""
+        return {"lab": self._lab}
+
     def _subject(self, subject: str, places: Sequence[SessionPlace]) -> _SubjectDirectory:
         identity = f"{self.identity}/{names.encode(subject)}"
-        modified = max(place.start for place in places)
+        modified = date_seconds(max(place.date for place in places))
         return _SubjectDirectory(self._catalogue, self._files, identity, (self._lab, subject), modified)
 
 
@@ -168,6 +177,11 @@ class _SubjectDirectory(_DataDirectory):
             for date in sorted({place.date for place in places})
         }
 
+    async def extended_attributes(self) -> dict[str, str]:
+        """Which subject it is."""
+        lab, subject = self._subject
+        return {"lab": lab, "subject": subject}
+
 
 class _DateDirectory(_DataDirectory):
     """``data/…/<date>/``: the sessions of a day, by number."""
@@ -189,6 +203,13 @@ class _DateDirectory(_DataDirectory):
             for number, sessions in numbered([place for place in places if place.date == self._date]).items()
         }
 
+    async def extended_attributes(self) -> dict[str, str]:
+        """Which sessions these are."""
+        lab, subject = self._subject
+        places = await self._catalogue.sessions_of_subject(lab, subject)
+        sessions = sorted(place.identity for place in places if place.date == self._date)
+        return {"lab": lab, "subject": subject, "session": " ".join(sessions)}
+
 
 def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
     """The sessions of one subject and day by number; ids give the order, so every mount shows the same."""
@@ -201,13 +222,12 @@ def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
 class FileTree(_DataDirectory):
     """The top of a tree of data files: a session, or the aggregates."""
 
-    __slots__ = ("_known", "catalogue", "files")
+    __slots__ = ("catalogue", "files")
 
     def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, modified: float) -> None:
         super().__init__(catalogue, identity, modified)
         self.catalogue = catalogue
         self.files = files
-        self._known: tuple[Folders, dict[str, Node]] | None = None
 
     @property
     def modified(self) -> float:
@@ -246,8 +266,7 @@ class FileTree(_DataDirectory):
 
     async def children(self) -> dict[str, Node]:
         """The folders and files at the top."""
-        self._known = _folder_children(self, (), await self.contents(), self._known)
-        return self._known[1]
+        return _folder_children(self, (), await self.contents())
 
     async def extended_attributes(self) -> dict[str, str]:
         """What it is."""
@@ -282,7 +301,7 @@ class SessionDirectory(FileTree):
             own = [file for folder in (await self._catalogue.files_of_session(place)).values() for file in folder.files]
             self._owners.update((file.identity, place) for file in own)
             files += own
-        return by_folder(files)
+        return Folders(files)
 
     def about(self) -> dict[str, str]:
         """See FileTree."""
@@ -337,32 +356,29 @@ class _AggregatesDirectory(FileTree):
 class _FolderDirectory(_DataDirectory):
     """A folder in a tree of files: a collection or a revision."""
 
-    __slots__ = ("_folders", "_known", "_tree")
+    __slots__ = ("_folders", "_tree")
 
     def __init__(self, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
         super().__init__(tree.catalogue, identity, tree.modified)
         self._tree = tree
         self._folders = folders
-        self._known: tuple[Folders, dict[str, Node]] | None = None
 
     async def children(self) -> dict[str, Node]:
-        self._known = _folder_children(self._tree, self._folders, await self._tree.contents(), self._known)
-        return self._known[1]
+        return _folder_children(self._tree, self._folders, await self._tree.contents())
 
     async def extended_attributes(self) -> dict[str, str]:
         """The session's."""
         return self._tree.about()
 
 
-def _folder_children(
-    tree: FileTree, path: tuple[str, ...], contents: Folders, known: tuple[Folders, dict[str, Node]] | None
-) -> tuple[Folders, dict[str, Node]]:
-    """The folders and files that stand directly in one folder of a tree; those known of the same contents serve."""
-    if known is not None and known[0] is contents:
+def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -> dict[str, Node]:
+    """The folders and files that stand directly in one folder of a tree; those made of the same contents serve."""
+    known = contents.nodes.get((tree.identity, path))
+    if known is not None:
         return known
     folder = contents.get(path)
     if folder is None:
-        return contents, {}
+        return {}
     identity = "/".join([tree.identity, *map(names.encode, path)])
     children: dict[str, Node] = {}
     for inner in folder.folders:
@@ -375,4 +391,5 @@ def _folder_children(
         children[name] = DataFileNode(tree, f"{identity}/{name}", file)
     if tree.shows_inflated:
         children.update(inflated_files(children))
-    return contents, children
+    contents.nodes[tree.identity, path] = children
+    return children

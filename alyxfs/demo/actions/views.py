@@ -37,6 +37,16 @@ from .serializers import (
 
 
 class SessionList(generics.ListCreateAPIView):
+    """get: **FILTERS**
+
+    -   **subject**: nickname of the subject `/sessions?subject=KS001`
+    -   **lab**: name of the lab
+    -   **date_range**: first and last day `/sessions?date_range=2021-01-12,2021-01-16`
+    -   **dataset_types**: types of datasets that the session must have, with commas between them
+    -   **task_protocol** (part of the text)
+    -   **django**: any look-up of the database `/sessions?django=number__gte,2`
+    """
+
     # PostgreSQL puts a session without date before all others; SQLite would put it last.
     queryset = (
         Session.objects.select_related("subject", "lab")
