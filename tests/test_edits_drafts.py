@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alyxfs import errors
 from alyxfs.edits import rejected
-from alyxfs.edits.drafts import Draft, DraftState, Moment, Step, next_step, state_of
+from alyxfs.edits.drafts import LEAST_HELD, Draft, DraftState, Moment, SharedMemory, Step, next_step, state_of
 
 OBJECTS = st.dictionaries(
     st.text(max_size=3),
@@ -20,6 +20,23 @@ OBJECTS = st.dictionaries(
     ),
     max_size=3,
 )
+
+
+def test_drafts_that_share_memory_are_bounded_together():
+    memory = SharedMemory(4 * LEAST_HELD)
+    first, second = Draft(memory=memory), Draft(bytes(2 * LEAST_HELD), memory=memory)
+    with pytest.raises(errors.TooLarge, match="Remove the scratch files"):
+        first.write(0, bytes(2 * LEAST_HELD + 1))
+    assert first.size == 0
+    first.write(LEAST_HELD, bytes(LEAST_HELD))
+    with pytest.raises(errors.TooLarge):
+        Draft(memory=memory)
+    second.truncate(5)
+    third = Draft(memory=memory)
+    with pytest.raises(errors.TooLarge):
+        first.truncate(2 * LEAST_HELD + 1)
+    del second, third
+    first.truncate(4 * LEAST_HELD)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.binary(max_size=20)), max_size=12))

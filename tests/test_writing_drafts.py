@@ -288,6 +288,28 @@ def test_scratch_files_live_here_alone(room, session, path):
     assert room.writes() == []
 
 
+def test_scratch_files_together_are_bounded(room, session, path):
+    names = [path.parent / f"scratch-{number}" for number in range(17)]
+
+    def fill():
+        for name in names:
+            with open(name, "wb") as file:
+                file.truncate(16 << 20)
+
+    with pytest.raises(OSError, match="File too large"):
+        fill()
+    assert "Remove the scratch files" in room.errors().splitlines()[-1]
+    assert [name.exists() for name in names].count(True) in {15, 16}
+    path.write_bytes(text("records are saved all the same"))
+    saved(room, session, "records are saved all the same")
+    for name in names:
+        name.unlink(missing_ok=True)
+    names[15:] = []
+    fill()
+    for name in names:
+        name.unlink()
+
+
 def test_a_backup_put_back_is_a_save(room, session, path):
     content = path.read_bytes()
     run("cp", path, f"{path}.bak")

@@ -11,6 +11,12 @@ from alyxfs import errors
 DEFAULT_LIMIT = 16 * 1024 * 1024
 """Bytes. The largest records seen are tasks with logs of 300 kB and sessions of 1.8 MB."""
 
+SHARED_LIMIT = 16 * DEFAULT_LIMIT
+"""Bytes of all files together that are on this machine alone."""
+
+LEAST_HELD = 4096
+"""Bytes that a file counts at least, so that many empty ones are bounded, too."""
+
 _BEGINNING_OF_WORD = re.compile(
     r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-|-?I|-?In|-?Inf|-?Infi|-?Infin|-?Infini|-?Infinit)\Z"
 )
@@ -49,19 +55,48 @@ class Step(enum.Enum):
     """Put it into the rejected directory: nobody will complete it any more."""
 
 
+class SharedMemory:
+    """What many drafts may hold together. No method awaits."""
+
+    def __init__(self, limit: int = SHARED_LIMIT) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Count so many bytes more; raises TooLarge."""
+        if self._held + size > self._limit:
+            raise errors.TooLarge(
+                f"The files of this drive that are on this machine alone would hold more than {self._limit} bytes of "
+                "its memory. Remove the scratch files that are no longer needed, or write them to another directory."
+            )
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Count so many bytes less."""
+        self._held -= size
+
+
 class Draft:
-    """A bounded buffer, written in any order; a hole reads as zeros.
+    """A bounded buffer, written in any order; a hole reads as zeros. It counts in ``memory`` as long as it is there.
 
     State changes only in :meth:`write`, :meth:`truncate` and :meth:`mark_handled`, none of which awaits: what
     :meth:`content` gives is one moment's content.
     """
 
-    def __init__(self, content: bytes = b"", *, limit: int = DEFAULT_LIMIT) -> None:
-        self._buffer = bytearray(content)
+    def __init__(self, content: bytes = b"", *, limit: int = DEFAULT_LIMIT, memory: SharedMemory | None = None) -> None:
+        self._buffer = bytearray()
         self._limit = limit
+        self._memory = memory
+        self._held = 0
+        self._hold(len(content))
+        self._buffer.extend(content)
         self.generation = 0
         """Grows with each change."""
         self._handled = 0
+
+    def __del__(self) -> None:
+        if self._memory is not None:
+            self._memory.give_back(self._held)
 
     @property
     def size(self) -> int:
@@ -84,6 +119,7 @@ class Draft:
     def write(self, offset: int, data: bytes) -> int:
         """Write at ``offset``, which may lie past the end; returns the bytes written, raises TooLarge."""
         self._check(offset + len(data))
+        self._hold(max(offset + len(data), len(self._buffer)))
         if offset > len(self._buffer):
             self._buffer.extend(bytes(offset - len(self._buffer)))
         self._buffer[offset : offset + len(data)] = data
@@ -93,6 +129,7 @@ class Draft:
     def truncate(self, size: int) -> None:
         """Cut, or extend with zeros, to ``size`` bytes; raises TooLarge."""
         self._check(size)
+        self._hold(size)
         if size < len(self._buffer):
             del self._buffer[size:]
         else:
@@ -102,6 +139,12 @@ class Draft:
     def mark_handled(self, generation: int) -> None:
         """The content of that generation was sent or kept; later changes stay pending."""
         self._handled = max(self._handled, generation)
+
+    def _hold(self, size: int) -> None:
+        if self._memory is not None:
+            held = max(size, LEAST_HELD)
+            self._memory.take(held - self._held)
+            self._held = held
 
     def _check(self, size: int) -> None:
         if size > self._limit:

@@ -57,7 +57,7 @@ class _RequestFile(ScratchFile):
     """What is written is sent once it is whole; then the file holds the answer."""
 
     def __init__(self, endpoint: Endpoint, workbench: Workbench) -> None:
-        super().__init__()
+        super().__init__(memory=None)  # one for each of two or three addresses
         self._endpoint = endpoint
         self._workbench = workbench
 

@@ -12,6 +12,7 @@ from alyxfs import errors
 from alyxfs.edits import Draft, Moment, Step, next_step
 
 if TYPE_CHECKING:
+    from alyxfs.edits import SharedMemory
     from alyxfs.tree.workbench import Target, Workbench
 
 _numbers = itertools.count(1)
@@ -23,12 +24,19 @@ class OpenDraft:
     ``writers`` changes only between awaits; ``_saving`` keeps two saves of one draft from overlapping.
     """
 
-    def __init__(self, workbench: Workbench, target: Target, content: bytes, process: int) -> None:
+    def __init__(
+        self,
+        workbench: Workbench,
+        target: Target,
+        content: bytes,
+        process: int,
+        memory: SharedMemory | None = None,
+    ) -> None:
         self.number = next(_numbers)
         self.process = process
         """Of the program that opened it first."""
         self.target = target
-        self.draft = Draft(content)
+        self.draft = Draft(content, memory=memory)
         self.modified = time.time()
         self.writers = 0
         self.is_safe = True

@@ -149,7 +149,7 @@ class EditedDirectory(EndpointDirectory):
             assert isinstance(note, RecordFile)
             picture = self.picture(name, note, None)
             return picture, await picture.open_for_writing(process, truncate=True)
-        scratch = ScratchFile()
+        scratch = ScratchFile(self.workbench.memory)
         self.workbench.names.put(self.identity, name, scratch)
         return scratch, ScratchHandle(scratch)
 

@@ -15,6 +15,7 @@ from alyxfs.tree.scratch import ScratchFile
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from alyxfs.edits import SharedMemory
     from alyxfs.tree.newrecord import NewRecordFile
     from alyxfs.tree.scratch import ScratchLink
 
@@ -27,7 +28,8 @@ AWAY_SECONDS = 30.0
 class LocalNames:
     """By identity of the directory and name. No method awaits, so each is atomic."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: SharedMemory) -> None:
+        self._memory = memory
         self._files: dict[tuple[str, str], LocalFile] = {}
         self._away: dict[tuple[str, str], tuple[str, float]] = {}
         """Names whose record was moved away, with its key and the trio time at which it shows again by itself."""
@@ -64,7 +66,7 @@ class LocalNames:
 
     def move_away(self, directory: str, name: str, key: str, new_name: str, content: bytes) -> None:
         """``X.json`` becomes ``X.json~``: the record stays where it is, its content is kept under the new name."""
-        file = ScratchFile(content)
+        file = ScratchFile(self._memory, content)
         file.stands_for = name
         self.take(directory, new_name)
         self._files[directory, new_name] = file

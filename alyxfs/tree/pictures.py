@@ -77,7 +77,7 @@ class EditedPicture(Picture):
 
 class _PictureHandle(ScratchHandle):
     def __init__(self, workbench: Workbench, target: Target) -> None:
-        super().__init__(ScratchFile())
+        super().__init__(ScratchFile(workbench.memory))
         self._workbench = workbench
         self._target = target
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import TYPE_CHECKING
 
 from alyxfs.edits import Draft
 from alyxfs.tree.node import Attributes, File, Kind, Link
+
+if TYPE_CHECKING:
+    from alyxfs.edits import SharedMemory
 
 _numbers = itertools.count(1)
 
@@ -14,8 +18,8 @@ _numbers = itertools.count(1)
 class ScratchFile(File):
     """A local file in memory; it lives until it is removed, renamed over a record, or the drive is unmounted."""
 
-    def __init__(self, content: bytes = b"") -> None:
-        self.draft = Draft(content)
+    def __init__(self, memory: SharedMemory | None, content: bytes = b"") -> None:
+        self.draft = Draft(content, memory=memory)
         self.modified = time.time()
         self.stands_for: str | None = None
         """The name of the record that was moved away to this one, as editors do to keep a backup."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from alyxfs import documents, errors, names
+from alyxfs.edits import SharedMemory
 from alyxfs.tree.deletions import Deletions
 from alyxfs.tree.draft import OpenDraft, RecordHandle
 from alyxfs.tree.localnames import LocalNames
@@ -78,7 +79,9 @@ class Workbench:
     ) -> None:
         self.editor = editor
         self.note_error = note_error
-        self.names = LocalNames()
+        self.memory = SharedMemory()
+        """Of the files that are on this machine alone."""
+        self.names = LocalNames(self.memory)
         self.deletions = Deletions(editor, nursery, self._deleted, note_error)
         self._library = library
         self._changed = changed
@@ -132,7 +135,7 @@ class Workbench:
 
     def open_new(self, target: Target, process: int) -> RecordHandle:
         """Open a record that is still to be made."""
-        return RecordHandle(self, OpenDraft(self, target, b"", process), process)
+        return RecordHandle(self, OpenDraft(self, target, b"", process, self.memory), process)
 
     def reopen(self, opened: OpenDraft, process: int) -> RecordHandle:
         """Another handle of an open draft."""
