@@ -48,9 +48,11 @@ def test_a_deletion_elsewhere_shows_within_the_time_to_live(own_demo, home):
         dates = sorted(os.listdir(drive / SUBJECTS / "KS003"))
         session = attribute(drive / SUBJECTS / "KS003" / dates[0] / "001", "session")
         asking.send("DELETE", f"/datasets/{attribute(drive / ALF / name, 'dataset')}")
-        until(lambda: name not in os.listdir(drive / ALF), "the end of the dataset", patience=10)
+        until(lambda: name not in os.listdir(drive / ALF), "the end of the dataset", patience=20)
         asking.send("DELETE", f"/sessions/{session}")
-        until(lambda: dates[0] not in os.listdir(drive / SUBJECTS / "KS003"), "the end of the session", patience=10)
+        until(lambda: dates[0] not in os.listdir(drive / SUBJECTS / "KS003"), "the end of the session", patience=20)
+    with mounted(own_demo.url, home) as drive:
+        assert name not in os.listdir(drive / ALF)
 
 
 def test_refresh_asks_what_is_gone_and_what_has_another_name(own_demo, home):
@@ -115,8 +117,10 @@ def test_what_this_drive_deletes_or_renames_shows_at_once(own_demo, home):
         subprocess.run(["rm", *hanging, drive / f"datasets/{dataset}.json"], check=True, timeout=30)
         assert name not in os.listdir(drive / ALF)
         subprocess.run(["rm", drive / f"sessions/{session}.json"], check=True, timeout=30)
+        assert not place.exists()
         assert "2024-07-08" not in os.listdir(drive / SUBJECTS / "KS001")
         subprocess.run(["mv", drive / "subjects/KS002.json", drive / "subjects/KS002-new.json"], check=True, timeout=30)
+        assert not (drive / SUBJECTS / "KS002").exists()
         assert set(os.listdir(drive / SUBJECTS)) & {"KS002", "KS002-new"} == {"KS002-new"}
         assert json.loads((drive / "subjects/KS002-new.json").read_bytes())["nickname"] == "KS002-new"
         (first,) = list((drive / SUBJECTS / "KS002-new").iterdir())[:1]

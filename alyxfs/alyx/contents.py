@@ -51,15 +51,6 @@ class Contents:
         """The files of a session, without addresses."""
         return self._changes.merged(session, self._tables.files(session))
 
-    def datasets(self) -> int:
-        """How many files all sessions have together, about: some of a session that is gone may count twice."""
-        gone = sum(self._tables.count(session) for session, place in self._changes.places.items() if place is None)
-        in_tables = self._tables.holds(list(self._changes.files))
-        changed = sum(
-            (file is not None) - (identity in in_tables) for identity, (_, file) in self._changes.files.items()
-        )
-        return len(self._tables) - gone + changed
-
     def move(self, session: str, place: SessionPlace | None) -> None:
         """A session turned out to stand elsewhere, or (None) to be gone."""
         self._changes.places[session] = place
@@ -75,3 +66,11 @@ class Contents:
     def drop(self, dataset: str, session: str) -> None:
         """A dataset turned out to be gone."""
         self._changes.put(dataset, session, None)
+
+
+def number_of_files(tables: Tables, changes: Changes) -> int:
+    """How many files all sessions have together, about: some of a session that is gone may count twice. Blocks."""
+    gone = sum(tables.count(session) for session, place in changes.places.items() if place is None)
+    in_tables = tables.holds(list(changes.files))
+    changed = sum((file is not None) - (identity in in_tables) for identity, (_, file) in changes.files.items())
+    return len(tables) - gone + changed

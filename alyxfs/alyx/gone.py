@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import trio
+
 from alyxfs.alyx.datafiles import session_place
 from alyxfs.alyx.walk import identity_in_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from alyxfs.alyx.api import Filters
     from alyxfs.alyx.changes import Changes
@@ -58,12 +60,11 @@ class Search:
             self._changes.add_datasets((row for row in rows if not self._is_offered(row)), self._personal)
 
         await self._walk("datasets", _scope(lab, subject), take)
-        known = (
-            file.identity
-            for place in self._contents.places(lab, subject)
-            for file in self._contents.files(place.identity)
-        )
-        await self.datasets([dataset for dataset in known if dataset not in seen])
+        unseen = []
+        for place in list(self._contents.places(lab, subject)):
+            unseen += [file.identity for file in self._contents.files(place.identity) if file.identity not in seen]
+            await trio.lowlevel.checkpoint()  # others get their turn: there may be thousands of sessions
+        await self.datasets(unseen)
 
     async def sessions(self, identities: Iterable[str]) -> None:
         """These sessions alone."""
@@ -78,9 +79,23 @@ class Search:
         for dataset in gone:
             self._changes.put(dataset, "", None)
 
-    async def moved_to(self, filters: Filters) -> None:
-        """Sessions that a query finds and that stood elsewhere before."""
-        await self._walk("sessions", filters, self._changes.add_sessions)
+    async def doubtful(self, keys: Mapping[str, Collection[str]], told: Collection[str]) -> bool:
+        """Records, by endpoint, that were changed or are to be asked for, but for those that the server has ``told``.
+
+        A renamed subject or lab shows as a name that was not there, which its sessions have now. False where there was
+        nothing to ask.
+        """
+        sessions = [key for key in keys.get("sessions", ()) if key not in told]
+        datasets = [key for key in keys.get("datasets", ()) if key not in told]
+        await self.sessions(sessions)
+        await self.datasets(datasets)
+        known = {subject for subjects in self._contents.labs.values() for subject in subjects}
+        subjects = [key for key in keys.get("subjects", ()) if key not in known]
+        labs = [key for key in keys.get("labs", ()) if key not in self._contents.labs]
+        for name, values in (("subject", subjects), ("lab", labs)):
+            for value in values:
+                await self._walk("sessions", ((name, value),), self._changes.add_sessions)
+        return bool(sessions or datasets or subjects or labs)
 
     async def _missing(self, endpoint: str, identities: Iterable[str], take: Callable[[Rows], None]) -> list[str]:
         """Those that the server does not have; the rows of the others go to ``take``."""

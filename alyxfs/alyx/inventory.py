@@ -22,7 +22,7 @@ import trio
 
 from alyxfs import documents, errors
 from alyxfs.alyx.changes import Changes, unpack_changes
-from alyxfs.alyx.contents import Contents
+from alyxfs.alyx.contents import Contents, number_of_files
 from alyxfs.alyx.gone import Rows, Search
 from alyxfs.alyx.tables import (
     Tables,
@@ -58,6 +58,8 @@ POLL_MARGIN = timedelta(seconds=5)
 """The same between two polls: the server stamps a record before others can see it."""
 MOST_CHANGES = 20_000
 """Rows of the API on top of the tables; where there are more, the tables are too old to be of use."""
+COMPARISON_PATIENCE = 100.0
+"""Seconds that who asks for a comparison waits: the command that orders it gives up a little later."""
 MOST_COMPARED = 20_000
 """Records of an endpoint that are listed unasked, to see which of them were deleted: 20 requests."""
 
@@ -124,16 +126,20 @@ class Inventory:
         contents = self._contents
         if contents is None or session not in contents or asked_at < self._complete_at:
             return
-        if contents.place(session) != place:
+        has_moved = contents.place(session) != place
+        if has_moved:
             contents.move(session, place)
-        for file in contents.files(session):
-            if file.identity not in datasets:
-                contents.drop(file.identity, session)
+        gone = [file.identity for file in contents.files(session) if file.identity not in datasets]
+        for dataset in gone:
+            contents.drop(dataset, session)
+        if has_moved or gone:
+            self._nursery.start_soon(self._keep)
 
     def saw_gone(self, session: str) -> None:
         """A session turned out to be gone."""
         if self._contents is not None and session in self._contents:
             self._contents.move(session, None)
+            self._nursery.start_soon(self._keep)
 
     def saw_places(self, places: Collection[SessionPlace]) -> None:
         """Sessions were found at these places, which are news."""
@@ -142,9 +148,29 @@ class Inventory:
                 self._contents.move(place.identity, place)
 
     async def compare(self, lab: str | None, subject: str | None) -> None:
-        """Find out what was deleted or moved below a subject, a lab, or all; raises where that cannot be asked."""
+        """Find out what was deleted or moved below a subject, a lab, or all; raises where that cannot be asked.
+
+        What takes longer than COMPARISON_PATIENCE goes on in the background.
+        """
+        failure: errors.AlyxfsError | None = None
+        compared = trio.Event()
+
+        async def search() -> None:
+            nonlocal failure
+            try:
+                await self._search(("sessions", "datasets"), lab, subject)
+            except errors.AlyxfsError as error:
+                failure = error
+                log.info("what was deleted on the server may still show: %s", error)
+            finally:
+                compared.set()
+
         await self.current()
-        await self._search(("sessions", "datasets"), lab, subject)
+        self._nursery.start_soon(search)
+        with trio.move_on_after(COMPARISON_PATIENCE):
+            await compared.wait()
+        if failure is not None:
+            raise failure
 
     def _was_forgotten(self, endpoint: str, key: str | None) -> None:
         if endpoint in {"sessions", "datasets"} and key is None:
@@ -266,9 +292,9 @@ class Inventory:
         contents = await trio.to_thread.run_sync(Contents, tables, changes)
         doubtful, self._doubtful = self._doubtful, {}
         try:
-            if await _settle(doubtful, told, Search(self._walk, contents, changes, personal), contents):
+            if await Search(self._walk, contents, changes, personal).doubtful(doubtful, told):
                 contents = await trio.to_thread.run_sync(Contents, tables, changes)
-            await self._count(contents, changes)
+            await self._count(tables, contents, changes)
         except BaseException:
             for endpoint, keys in doubtful.items():
                 self._doubtful.setdefault(endpoint, set()).update(keys)
@@ -276,16 +302,25 @@ class Inventory:
         await self._publish(tables, changes, contents)
 
     async def _publish(self, tables: Tables, changes: Changes, contents: Contents) -> None:
-        body = await trio.to_thread.run_sync(changes.pack, tables.made)
-        await trio.to_thread.run_sync(self._store.put_document, _DOCUMENT, body)
+        await self._put(tables, changes)
         self._changes, self._contents = changes, contents
         self._complete_at = time.time()
 
-    async def _count(self, contents: Contents, changes: Changes) -> None:
+    async def _put(self, tables: Tables, changes: Changes) -> None:
+        """For the next mount; ``changes`` must be nobody else's."""
+        body = await trio.to_thread.run_sync(changes.pack, tables.made)
+        await trio.to_thread.run_sync(self._store.put_document, _DOCUMENT, body)
+
+    async def _keep(self) -> None:
+        """Let the next mount know what records have told."""
+        async with self._turn:
+            if self._tables is not None:
+                await self._put(self._tables, self._changes.copy())
+
+    async def _count(self, tables: Tables, contents: Contents, changes: Changes) -> None:
         """See from their number whether records went that are still shown here."""
-        known = await trio.to_thread.run_sync(_known, contents)
         went = {}
-        for endpoint, number in known.items():
+        for endpoint, number in (await _known(tables, contents, changes)).items():
             count = (await self._api.page(endpoint, (), 1, 0)).count
             if count is None:
                 continue
@@ -312,15 +347,15 @@ class Inventory:
         async with self._turn:
             if self._tables is None or self._contents is None:
                 return
-            before, changes = self._contents, self._changes.copy()
-            search = Search(self._walk, before, changes, _personal(await self._repositories()))
+            changes = self._changes.copy()
+            known = await _known(self._tables, self._contents, self._changes.copy())
+            search = Search(self._walk, self._contents, changes, _personal(await self._repositories()))
             if "sessions" in endpoints:
                 await search.among_sessions(lab, subject)
             if "datasets" in endpoints:
                 await search.among_datasets(lab, subject)
             contents = await trio.to_thread.run_sync(Contents, self._tables, changes)
-            known = await trio.to_thread.run_sync(_known, before)
-            for endpoint, number in (await trio.to_thread.run_sync(_known, contents)).items():
+            for endpoint, number in (await _known(self._tables, contents, changes)).items():
                 changes.surplus[endpoint] = changes.surplus.get(endpoint, 0) + known[endpoint] - number
             await self._publish(self._tables, changes, contents)
 
@@ -356,29 +391,10 @@ class Inventory:
                 )
 
 
-async def _settle(
-    doubtful: Mapping[str, Collection[str]], told: Collection[str], search: Search, contents: Contents
-) -> bool:
-    """Ask what became of records that this drive changed or was told to ask for; False where there are none.
-
-    A renamed subject or lab shows as a name that was not there, which its sessions have now.
-    """
-    sessions = [key for key in doubtful.get("sessions", ()) if key not in told]
-    datasets = [key for key in doubtful.get("datasets", ()) if key not in told]
-    await search.sessions(sessions)
-    await search.datasets(datasets)
-    known = {subject for subjects in contents.labs.values() for subject in subjects}
-    subjects = [key for key in doubtful.get("subjects", ()) if key not in known]
-    labs = [key for key in doubtful.get("labs", ()) if key not in contents.labs]
-    for name, keys in (("subject", subjects), ("lab", labs)):
-        for key in keys:
-            await search.moved_to(((name, key),))
-    return bool(sessions or datasets or subjects or labs)
-
-
-def _known(contents: Contents) -> dict[str, int]:
-    """How many records are shown, by endpoint."""
-    return {"sessions": len(contents), "datasets": contents.datasets()}
+async def _known(tables: Tables, contents: Contents, changes: Changes) -> dict[str, int]:
+    """How many records are shown, by endpoint; ``changes`` must be nobody else's meanwhile."""
+    files = await trio.to_thread.run_sync(number_of_files, tables, changes)
+    return {"sessions": len(contents), "datasets": files}
 
 
 def _personal(repositories: Mapping[str, bool]) -> frozenset[str]:

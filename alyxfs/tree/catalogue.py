@@ -72,6 +72,8 @@ class Catalogue:
         self.shows_inflated = shows_inflated
         self.lifetime = min(LIFETIME, library.time_to_live_of("sessions"), library.time_to_live_of("datasets"))
         """Seconds that the kernel may keep what a directory of data showed."""
+        self.session_name_lifetime = self.lifetime
+        """The same of the names of subjects, days and sessions; 0 on a drive that can delete and rename them."""
         self.inventory = inventory
         self._buckets = buckets
         self._one_directory = one_directory

@@ -46,8 +46,12 @@ class _DataDirectory(Directory):
 
     def attributes(self) -> Attributes:
         """Directories have the time of what they stand for."""
-        lifetime = self._catalogue.lifetime
-        return Attributes(Kind.DIRECTORY, 0, self._modified, lifetime, lifetime)
+        return Attributes(Kind.DIRECTORY, 0, self._modified, self._catalogue.lifetime, self.name_lifetime)
+
+    @property
+    def name_lifetime(self) -> float:
+        """Seconds that the kernel may keep the name."""
+        return self._catalogue.lifetime
 
     async def children(self) -> dict[str, Node]:
         """All names, sorted."""
@@ -170,6 +174,11 @@ class _SubjectDirectory(_DataDirectory):
         self._files = files
         self._subject = subject
 
+    @property
+    def name_lifetime(self) -> float:
+        """See above."""
+        return self._catalogue.session_name_lifetime
+
     async def children(self) -> dict[str, Node]:
         places = await self._catalogue.sessions_of_subject(*self._subject)
         return {
@@ -195,6 +204,11 @@ class _DateDirectory(_DataDirectory):
         self._files = files
         self._subject = subject
         self._date = date
+
+    @property
+    def name_lifetime(self) -> float:
+        """See above."""
+        return self._catalogue.session_name_lifetime
 
     async def children(self) -> dict[str, Node]:
         places = await self._catalogue.sessions_of_subject(*self._subject)
@@ -286,6 +300,11 @@ class SessionDirectory(FileTree):
         self.places = places
         self._owners: dict[str, SessionPlace] = {}
         """The session of a file, by the file's identity, where there are several; filled by ``contents``."""
+
+    @property
+    def name_lifetime(self) -> float:
+        """See above."""
+        return self._catalogue.session_name_lifetime
 
     @property
     def shows_inflated(self) -> bool:

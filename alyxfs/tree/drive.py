@@ -55,6 +55,7 @@ class Drive:
         """Make endpoints writable; called once, before the drive is mounted."""
         self._is_writable = True
         self.root = self._root(workbench, rejected)
+        self._catalogue.session_name_lifetime = 0.0
 
     def _root(self, workbench: Workbench | None, rejected: Path | None = None) -> FixedDirectory:
         links = Links(self._catalogue)
