@@ -63,6 +63,15 @@ class Changes:
         self.files[identity] = (session, file)
         self._of_session.setdefault(session, set()).add(identity)
 
+    def take(self, found: Changes, before: Changes) -> None:
+        """Add what a search found that began when this was as ``before``: what changed since is newer."""
+        for session, place in found.places.items():
+            if self.places.get(session) == before.places.get(session):
+                self.places[session] = place
+        for dataset, (session, file) in found.files.items():
+            if self.files.get(dataset) == before.files.get(dataset):
+                self.put(dataset, session, file)
+
     def copy(self) -> Changes:
         """The same anew."""
         copied = Changes()

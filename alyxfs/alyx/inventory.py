@@ -71,8 +71,8 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 class Inventory:
     """Made with :func:`open_inventory`.
 
-    State: ``_contents``, ``_tables`` and ``_changes`` are replaced by refreshes and searches, of which one runs at a
-    time (``_turn``); ``_contents`` also learns by ``saw`` and ``saw_gone``. ``_doubtful`` grows whenever the library
+    State: ``_contents``, ``_tables`` and ``_changes`` are replaced by refreshes, and by searches when they end, one at
+    a time (``_turn``); ``_contents`` also learns by ``saw`` and ``saw_gone``. ``_doubtful`` grows whenever the library
     forgets a record, and is taken by the next refresh.
     """
 
@@ -343,21 +343,26 @@ class Inventory:
             log.info("what was deleted on the server may still show: %s", error)
 
     async def _search(self, endpoints: Collection[str], lab: str | None, subject: str | None) -> None:
-        """Compare what is shown with what the server lists."""
+        """Compare what is shown with what the server lists; refreshes may go on meanwhile."""
+        tables, contents, before = self._tables, self._contents, self._changes.copy()
+        if tables is None or contents is None:
+            return
+        found = Changes()
+        search = Search(self._walk, contents, found, _personal(await self._repositories()))
+        if "sessions" in endpoints:
+            await search.among_sessions(lab, subject)
+        if "datasets" in endpoints:
+            await search.among_datasets(lab, subject)
         async with self._turn:
-            if self._tables is None or self._contents is None:
-                return
+            if self._tables is not tables or self._contents is None:
+                return  # newer tables know, or there is nothing to correct any more
+            known = await _known(tables, self._contents, self._changes.copy())
             changes = self._changes.copy()
-            known = await _known(self._tables, self._contents, self._changes.copy())
-            search = Search(self._walk, self._contents, changes, _personal(await self._repositories()))
-            if "sessions" in endpoints:
-                await search.among_sessions(lab, subject)
-            if "datasets" in endpoints:
-                await search.among_datasets(lab, subject)
-            contents = await trio.to_thread.run_sync(Contents, self._tables, changes)
-            for endpoint, number in (await _known(self._tables, contents, changes)).items():
+            changes.take(found, before)
+            contents = await trio.to_thread.run_sync(Contents, tables, changes)
+            for endpoint, number in (await _known(tables, contents, changes)).items():
                 changes.surplus[endpoint] = changes.surplus.get(endpoint, 0) + known[endpoint] - number
-            await self._publish(self._tables, changes, contents)
+            await self._publish(tables, changes, contents)
 
     async def _repositories(self) -> Mapping[str, bool]:
         """Whether each data repository is a server, and not a machine at a rig."""
