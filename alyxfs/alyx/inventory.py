@@ -294,12 +294,14 @@ class Inventory:
         try:
             if await Search(self._walk, contents, changes, personal).doubtful(doubtful, told):
                 contents = await trio.to_thread.run_sync(Contents, tables, changes)
-            await self._count(tables, contents, changes)
+            expected = await self._count(tables, contents, changes)
         except BaseException:
             for endpoint, keys in doubtful.items():
                 self._doubtful.setdefault(endpoint, set()).update(keys)
             raise
         await self._publish(tables, changes, contents)
+        if expected:
+            self._nursery.start_soon(self._look_for_deleted, expected)
 
     async def _publish(self, tables: Tables, changes: Changes, contents: Contents) -> None:
         await self._put(tables, changes)
@@ -317,28 +319,31 @@ class Inventory:
             if self._tables is not None:
                 await self._put(self._tables, self._changes.copy())
 
-    async def _count(self, tables: Tables, contents: Contents, changes: Changes) -> None:
-        """See from their number whether records went that are still shown here."""
-        went = {}
+    async def _count(self, tables: Tables, contents: Contents, changes: Changes) -> dict[str, int]:
+        """See from their number whether records went that are still shown here: the surplus expected, by endpoint."""
+        large, expected = [], {}
         for endpoint, number in (await _known(tables, contents, changes)).items():
             count = (await self._api.page(endpoint, (), 1, 0)).count
             if count is None:
                 continue
-            surplus = count - number
-            if surplus < changes.surplus.get(endpoint, 0):
-                went[endpoint] = count
+            surplus, before = count - number, changes.surplus.get(endpoint, 0)
+            if surplus < before and count > MOST_COMPARED:
+                large.append(endpoint)
+            elif surplus < before:
+                expected[endpoint] = before
             changes.surplus[endpoint] = surplus
         self._note = "".join(
             f"Some {endpoint} were deleted, and may show until the server makes new tables; `alyxfs refresh` looks. "
-            for endpoint, count in went.items()
-            if count > MOST_COMPARED
+            for endpoint in large
         ).strip()
-        if fitting := {endpoint for endpoint, count in went.items() if count <= MOST_COMPARED}:
-            self._nursery.start_soon(self._look_for_deleted, fitting)
+        return expected
 
-    async def _look_for_deleted(self, endpoints: Collection[str]) -> None:
+    async def _look_for_deleted(self, expected: Mapping[str, int]) -> None:
+        """Search until the surplus is what is expected: with a session its datasets went, and need no search."""
         try:
-            await self._search(endpoints, None, None)
+            for endpoint, surplus in expected.items():
+                if self._changes.surplus.get(endpoint, 0) < surplus:
+                    await self._search((endpoint,), None, None)
         except (errors.AlyxfsError, TablesUnusableError) as error:
             log.info("what was deleted on the server may still show: %s", error)
 
