@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import fcntl
 import json
 import os
@@ -40,6 +41,9 @@ PAGE = 4096
 VERDICT_OFFSET = PAGE - 1
 PARTS_AT_ONCE = 512
 """Buffers of one pwritev; the kernel takes at most 1024 (IOV_MAX)."""
+DIRECT_LEAST = 256 * 1024
+"""Bytes: longer pieces go between disk and buffers without a copy in the kernel's page cache, which would cost more
+CPU than all else together and push out of memory what programs have there."""
 LOCK_WAIT = 1.0
 """Seconds: who holds the exclusive lock is removing the file, which takes no longer."""
 
@@ -77,6 +81,7 @@ class BlockFile:
         self.fingerprint = fingerprint
         self.verdict = verdict
         self._data_offset = data_offset(fingerprint.size)
+        self._direct = _open_direct(descriptor) if fingerprint.size >= DIRECT_LEAST else None
         self._threads = 0
         self._closing = False
 
@@ -87,27 +92,46 @@ class BlockFile:
             return await trio.to_thread.run_sync(work, *arguments)
         finally:
             self._threads -= 1
-            if self._closing and not self._threads:
-                os.close(self._descriptor)
+            self._close_if_unused()
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the data; shorter than asked only if somebody cut the file."""
         return os.pread(self._descriptor, size, self._data_offset + offset)
 
-    def write(self, parts: Sequence[bytes], offset: int) -> None:
+    def read_into(self, buffers: Sequence[memoryview], offset: int) -> int:
+        """Fill the buffers, which begin and end at pages, from a page's beginning on; return how many bytes came.
+
+        What lies after the end of the content, up to the end of its block, is zeros.
+        """
+        buffers = list(buffers[:PARTS_AT_ONCE])
+        position = self._data_offset + offset
+        if self._direct is not None:
+            with contextlib.suppress(OSError):  # not all that opens so reads so
+                return os.preadv(self._direct, buffers, position)
+        return os.preadv(self._descriptor, buffers, position)
+
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
         """Put the parts at this offset of the data; raises CutError, or OSError as the disk does."""
         if os.fstat(self._descriptor).st_size != file_length(self.fingerprint.size):
             raise CutError(f"{self.path} was cut by somebody")
         position = self._data_offset + offset
-        for first in range(0, len(parts), PARTS_AT_ONCE):
-            batch = parts[first : first + PARTS_AT_ONCE]
-            length = sum(map(len, batch))
-            written = os.pwritev(self._descriptor, batch, position)
-            if written < length:
-                rest = memoryview(b"".join(batch))
-                while written < length:
-                    written += os.pwrite(self._descriptor, rest[written:], position + written)
-            position += length
+        rest = list(parts)
+        while rest:
+            batch = rest[:PARTS_AT_ONCE]
+            written = self._write_some(batch, position)
+            position += written
+            rest = _after(rest, written)
+
+    def _write_some(self, parts: list[memoryview], position: int) -> int:
+        """Write the beginning of the parts, past the page cache if that can be; return how many bytes."""
+        whole = sum(map(len, parts)) // PAGE * PAGE
+        if self._direct is not None and whole >= DIRECT_LEAST and position % PAGE == 0:
+            try:
+                return os.pwritev(self._direct, _before(parts, whole), position)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what the file system says whose blocks are larger
+                    raise
+        return os.pwritev(self._descriptor, parts, position)
 
     def record(self, runs: Sequence[tuple[int, int]]) -> None:
         """Mark the blocks of these runs (first, after the last) as present, after their bytes are on disk."""
@@ -137,8 +161,40 @@ class BlockFile:
     def close(self) -> None:
         """Give the descriptor and the lock back, as soon as no thread uses them."""
         self._closing = True
-        if not self._threads:
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closing and not self._threads:
             os.close(self._descriptor)
+            if self._direct is not None:
+                os.close(self._direct)
+
+
+def _open_direct(descriptor: int) -> int | None:
+    """Open the file again, for what goes past the page cache; None where the file system has no such way."""
+    with contextlib.suppress(OSError):
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
+    return None
+
+
+def _before(parts: Sequence[memoryview], length: int) -> list[memoryview]:
+    """So many bytes of the parts."""
+    found = []
+    for part in parts:
+        if length > 0:
+            found.append(part[:length])
+            length -= len(part)
+    return found
+
+
+def _after(parts: Sequence[memoryview], length: int) -> list[memoryview]:
+    """What follows so many bytes of the parts."""
+    found = []
+    for part in parts:
+        if length < len(part):
+            found.append(part[max(0, length) :])
+        length -= len(part)
+    return found
 
 
 def data_offset(size: int) -> int:

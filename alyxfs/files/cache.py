@@ -15,6 +15,7 @@ from alyxfs.files import answers, blockfile, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.eviction import evict
+from alyxfs.files.held import Buffers
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
 from alyxfs.files.readahead import ReadAhead, first_piece, index_at_end
@@ -44,8 +45,10 @@ CROWDED_PIECE = 1024 * 1024
 """Bytes that one reader may have under way ahead of it whatever the others have."""
 KEPT_FOR_READERS = 4
 """Connections that read-ahead leaves to those who wait."""
-LEFT_OVER_MEMORY = 96 * 1024 * 1024
-"""Bytes that could not be saved and are kept for readers that come back soon."""
+KEPT_MEMORY = 96 * 1024 * 1024
+"""Bytes that have come, or could not be saved, and are kept for readers that come soon."""
+KEPT_READ = 16 * 1024 * 1024
+"""Of these, bytes that are on disk and that somebody has read already."""
 IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
 MOST_WALKS = 8
@@ -107,18 +110,20 @@ class CachedHandle:
             self._stop_ahead()
         for wanted in extents:
             extent = wanted
-            self._ahead = [item for item in self._ahead if not item.done]
+            self._ahead = [item for item in self._ahead if item.is_unread]
             if not self._cache.may_fetch_ahead(extent.length):
                 if self._ahead:
                     break
                 # Many readers at once: a piece for each still costs far fewer requests than none.
                 extent = first_piece(extent, CROWDED_PIECE, backward=self._pattern.is_backward)
             self._ahead += self._file.want([extent], background=True)
+            self._ahead += self._file.load(extent)
             self._pattern.asked(extent)
 
     def _stop_ahead(self) -> None:
         for item in self._ahead:
             self._file.abandon(item)
+            item.read_to = item.end  # nobody will
         self._ahead.clear()
 
     async def close(self) -> None:
@@ -150,7 +155,8 @@ class FileCache:
         self._limit = limit_bytes
         self._on_change = on_change
         self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
-        self._left_over: list[tuple[CachedFile, Fetch]] = []
+        self.buffers = Buffers()
+        self._kept: list[tuple[CachedFile, Fetch]] = []
         self._unrecorded: dict[int, CachedFile] = {}
         self._room = trio.lowlevel.ParkingLot()
         self._write_again_at = 0.0
@@ -297,15 +303,16 @@ class FileCache:
 
     def is_crowded(self) -> bool:
         """Whether fetches should wait for the disk."""
-        return sum(item.held for file in self._files.values() for item in file.fetches) > MEMORY
+        return sum(item.unsaved_length for file in self._files.values() for item in file.fetches) > MEMORY
 
     def may_fetch_ahead(self, length: int) -> bool:
         """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
-        ahead = [item for file in self._files.values() for item in file.fetches if item.background and not item.done]
-        if len(ahead) + self._neighbours_coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):
+        ahead = [item for file in self._files.values() for item in file.fetches if item.background and item.is_unread]
+        coming = sum(not item.done and not item.from_disk for item in ahead) + self._neighbours_coming
+        if coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):
             return False
-        memory = AHEAD_MEMORY if self.may_write() else LEFT_OVER_MEMORY // 3
-        return sum(item.end - item.saved_to for item in ahead) + length <= memory
+        memory = AHEAD_MEMORY if self.may_write() else KEPT_MEMORY // 3
+        return sum(item.end - max(item.held_from, item.read_to) for item in ahead) + length <= memory
 
     async def room(self) -> None:
         """Sleep until a save has ended."""
@@ -319,13 +326,26 @@ class FileCache:
         """The file has written blocks that its map does not mark yet."""
         self._unrecorded[id(file)] = file
 
-    def left_over(self, file: CachedFile, left: Fetch) -> None:
-        """Keep bytes that could not be saved, as long as no newer ones need the memory."""
-        self._left_over.append((file, left))
-        while sum(item.held for _, item in self._left_over) > LEFT_OVER_MEMORY:
-            old_file, old = self._left_over.pop(0)
-            if old in old_file.fetches:
-                old_file.fetches.remove(old)
+    def keep(self, file: CachedFile, ended: Fetch) -> None:
+        """Keep bytes in memory as long as no newer ones need it; those that can be had from disk again go first."""
+        self._kept = [one for one in self._kept if one[1].held]
+        self._kept.append((file, ended))
+        read = [one for one in self._kept if one[1].is_saved and not one[1].is_unread]
+        self._drop_oldest(read, KEPT_READ)
+        self._drop_oldest(self._kept, KEPT_MEMORY)
+
+    def _drop_oldest(self, kept: list[tuple[CachedFile, Fetch]], limit: int) -> None:
+        total = sum(item.held for _, item in kept)
+        for file, item in kept:
+            if total <= limit:
+                break
+            total -= item.held
+            file.drop(item)
+
+    def _forget_kept(self) -> None:
+        """Give back the memory of what can be had from disk again."""
+        self._drop_oldest([one for one in self._kept if one[1].is_saved], 0)
+        self.buffers.let_go()
 
     def learned(self, file: CachedFile) -> None:
         """Remember the true size, and tell who shows it."""
@@ -367,7 +387,7 @@ class FileCache:
                 self._forget(one)
 
     def _forget(self, file: CachedFile) -> None:
-        self._left_over = [(one, item) for one, item in self._left_over if one is not file]
+        self._kept = [(one, item) for one, item in self._kept if one is not file]
         del self._files[file.source.identity, file.source.version]
         file.close()
 
@@ -379,6 +399,7 @@ class FileCache:
             await self.record()
             is_busy = any(not item.done for file in self._files.values() for item in file.fetches)
             if was_busy and not is_busy:
+                self._forget_kept()
                 await trio.to_thread.run_sync(give_back)
             was_busy = is_busy or self._written != written
             written = self._written

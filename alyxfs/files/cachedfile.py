@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Iterator
 
+    from alyxfs.files.held import Buffers
     from alyxfs.files.source import Source
     from alyxfs.net import Network
 
@@ -44,8 +45,10 @@ MERGE_GAP = 2 * BLOCK
 """Bytes that may lie between two missing extents for one request to fetch both."""
 DEMAND_PIECE = 2 * 1024 * 1024
 """Bytes of a long read that one request fetches; its parts come over several connections."""
-SAVE_PIECE = 2 * 1024 * 1024
+SAVE_PIECE = 4 * 1024 * 1024
 """Bytes that are written to disk at a time."""
+LOAD_PIECE = 2 * 1024 * 1024
+"""Bytes that are read ahead from disk at a time."""
 HELD_BY_ONE = 16 * 1024 * 1024
 """Bytes that one fetch may hold in memory before it waits for the disk."""
 UNKNOWN_END = 1 << 62
@@ -57,6 +60,7 @@ class Household(Protocol):
 
     network: Network
     nursery: trio.Nursery
+    buffers: Buffers
 
     def path(self, source: Source) -> pathlib.Path:
         """The cache file's place."""
@@ -82,8 +86,8 @@ class Household(Protocol):
     def to_record(self, file: CachedFile) -> None:
         """The file has blocks on disk that its map does not mark yet."""
 
-    def left_over(self, file: CachedFile, left: fetch.Fetch) -> None:
-        """A fetch that could not be saved: keep it while memory allows."""
+    def keep(self, file: CachedFile, ended: fetch.Fetch) -> None:
+        """A fetch has ended whose bytes may be read soon, or could not be saved: keep them while memory allows."""
 
     def learned(self, file: CachedFile) -> None:
         """The file server told the true size, or the content changed."""
@@ -109,6 +113,8 @@ class CachedFile:
         self.unrecorded: list[tuple[int, int]] = []
         """Runs of blocks that are written but not marked in the map on disk."""
         self.handles = 0
+        self._last_read: fetch.Fetch | None = None
+        """Whose bytes in memory served the last read, as they mostly serve the next."""
         self._household = household
         self._making = trio.Lock()
         self._recording = False
@@ -128,7 +134,7 @@ class CachedFile:
     @property
     def is_idle(self) -> bool:
         """Whether nobody reads, fetches or saves."""
-        return self.handles == 0 and all(item.left_over for item in self.fetches)
+        return self.handles == 0 and all(item.is_kept for item in self.fetches)
 
     @property
     def is_recorded(self) -> bool:
@@ -156,11 +162,16 @@ class CachedFile:
     # Reading
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Bytes from disk, memory or the server; does not yield to other tasks where they are on disk."""
+        """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand."""
         end = offset + size if self.size is None else min(offset + size, self.size)
         if end <= offset:
             return b""
-        if self.blocks is not None and is_present(self.written, offset, end):
+        item = self._last_read
+        if item is None or not item.holds(offset, end):
+            item = self._last_read = next((one for one in self.fetches if one.holds(offset, end)), None)
+        if item is not None:
+            return item.take(offset, end)
+        if self.blocks is not None and is_present(self.written, offset, end) and self._loading(offset) is None:
             found = self._from_disk(offset, end)
             if found:
                 return found
@@ -176,10 +187,24 @@ class CachedFile:
         for extent in extents:
             for hole in merged(self._holes(extent), MERGE_GAP):
                 for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
-                    item = fetch.Fetch(piece, background=background)
+                    item = fetch.Fetch(piece, self._household.buffers, background=background)
                     self.fetches.append(item)
                     self._household.nursery.start_soon(self._run, item)
                     started.append(item)
+        return started
+
+    def load(self, extent: Extent) -> list[fetch.Fetch]:
+        """Start to read from disk into memory what is there of this extent; return what was started."""
+        if self.blocks is None:
+            return []
+        in_memory = [item.reach for item in self.fetches]
+        started = []
+        for piece in without(without([extent], missing(self.written, extent)), in_memory):
+            if piece.length >= blockfile.DIRECT_LEAST:
+                item = fetch.Fetch(piece, self._household.buffers, background=True, from_disk=True)
+                self.fetches.append(item)
+                self._household.nursery.start_soon(self._load, item, self.blocks)
+                started.append(item)
         return started
 
     def abandon(self, item: fetch.Fetch) -> None:
@@ -222,23 +247,36 @@ class CachedFile:
 
     async def _next_part(self, position: int, end: int) -> bytes:
         """Some of the bytes from ``position`` on; empty where one has to look again."""
-        if self.blocks is not None and (stop := present_until(self.written, position, end)) > position:
-            return self._from_disk(position, stop)
-        item = next((item for item in self.fetches if item.covers(position)), None)
+        held = next((item for item in self.fetches if item.holds(position, position + 1)), None)
+        if held is not None:
+            return held.take(position, end)
+        item = self._loading(position)
         if item is None:
-            self.want([self._demand(position, end)], background=False)
-            item = next((item for item in self.fetches if item.covers(position)), None)
+            if self.blocks is not None and (stop := present_until(self.written, position, end)) > position:
+                return self._from_disk(position, stop)
+            item = self._coming(position)
             if item is None:
-                return b""
+                self.want([self._demand(position, end)], background=False)
+                item = self._coming(position)
+                if item is None:
+                    return b""
         with self._reading([item]):
             while item.arrived <= position and not item.done:
                 await item.news()
+        if item.holds(position, position + 1):
+            return item.take(position, end)
         if position < item.saved_to and item.saved_in is self.blocks:
             return self._from_disk(position, min(end, item.saved_to))
-        if item.held_from <= position < item.arrived:
-            return item.take(position, end)
         _raise_failure(item)
         return b""
+
+    def _loading(self, position: int) -> fetch.Fetch | None:
+        """What brings this byte from disk into memory at the moment."""
+        return next((one for one in self.fetches if one.from_disk and not one.done and one.covers(position)), None)
+
+    def _coming(self, position: int) -> fetch.Fetch | None:
+        """What brings this byte from the server, or has saved it."""
+        return next((one for one in self.fetches if one.covers(position)), None)
 
     def _from_disk(self, start: int, end: int) -> bytes:
         """Bytes that were written; empty where they are not there any more."""
@@ -318,10 +356,10 @@ class CachedFile:
         if self.blocks is None or item.unsavable:
             item.forget(HELD_BY_ONE)
             return
-        if item.held >= SAVE_PIECE and not item.saving:
+        if item.unsaved_length >= SAVE_PIECE and not item.saving:
             item.saving = True
             self._household.nursery.start_soon(self._save, item)
-        while item.saving and (item.held > HELD_BY_ONE or self._household.is_crowded()):
+        while item.saving and (item.unsaved_length > HELD_BY_ONE or self._household.is_crowded()):
             await self._household.room()
 
     async def _run(self, item: fetch.Fetch) -> None:
@@ -362,28 +400,57 @@ class CachedFile:
         """Save what the fetch brought, and let go of it."""
         while item.saving:
             await self._household.room()
-        if item in self.fetches and item.held and self.blocks is not None and not item.unsavable:
+        if item in self.fetches and item.unsaved_length and self.blocks is not None and not item.unsavable:
             await self._save(item)
+        is_worth_it = item.held >= blockfile.DIRECT_LEAST or not item.is_saved
+        if item in self.fetches and item.held and item.error is None and is_worth_it:
+            item.is_kept = True
+            self._household.keep(self, item)
+        else:
+            self.drop(item)
+
+    def drop(self, item: fetch.Fetch) -> None:
+        """Let go of a fetch that has ended."""
         if item in self.fetches:
-            if item.held and item.error is None:
-                item.left_over = True
-                self._household.left_over(self, item)
-            else:
-                self.fetches.remove(item)
+            self.fetches.remove(item)
+        item.release()
+
+    async def _load(self, item: fetch.Fetch, blocks: blockfile.BlockFile) -> None:
+        """Read from disk into memory; where that fails, readers find it out for themselves."""
+        try:
+            with item.scope:
+                while item.arrived < item.end and blocks is self.blocks:
+                    room = item.room(min(LOAD_PIECE, item.end - item.arrived))
+                    item.saving = True
+                    try:
+                        count = await blocks.in_thread(blocks.read_into, room, item.arrived)
+                    finally:
+                        item.saving = False
+                    item.filled(min(count, item.end - item.arrived))
+                    if not count:
+                        break
+        except OSError as error:
+            log.info("reading the cache file of %s ahead: %s", self.source.name, error)
+        finally:
+            item.finish()
+            with trio.CancelScope(shield=True):
+                await self._settle(item)
 
     async def _save(self, item: fetch.Fetch) -> None:
         """Write what the fetch holds at this moment to the block file."""
         item.saving = True
-        blocks, before, parts = self.blocks, item.saved_to, item.unsaved()
+        blocks, before = self.blocks, item.saved_to
         try:
-            if blocks is None or not self._household.may_write():
+            if blocks is None or item.unsavable or not self._household.may_write():
                 item.unsavable = True
                 return
+            parts, end = item.unsaved()
             await blocks.in_thread(blocks.write, parts, before)
-            self._household.wrote(sum(map(len, parts)))
-            if blocks is self.blocks:
-                item.saved(len(parts), blocks)
+            self._household.wrote(end - before)
+            if blocks is self.blocks and not item.unsavable:
+                item.saved(end, blocks)
                 self._mark(item, before)
+                item.forget_saved(HELD_BY_ONE)
         except blockfile.CutError:
             if blocks is self.blocks:
                 self._damaged()
@@ -489,6 +556,7 @@ class CachedFile:
             if not item.done:
                 item.finish(answers.changed(self.source.url or self.source.name))
                 item.scope.cancel()
+            item.release()
         self.fetches.clear()
         self._household.learned(self)
 
@@ -503,6 +571,8 @@ class CachedFile:
         """Forget the content, which is not what the database says, so that it is fetched again."""
         self.next_verdict = Verdict.SECOND_TRY
         self._damaged()
+        for item in [one for one in self.fetches if one.is_kept]:
+            self.drop(item)
 
     def _drop_blocks(self) -> None:
         if self.blocks is not None:
@@ -517,6 +587,8 @@ class CachedFile:
         if self.blocks is not None:
             self.blocks.close()
         self.blocks = None
+        for item in self.fetches:
+            item.release()
 
 
 class _Superseded(Exception):

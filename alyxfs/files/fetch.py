@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import logging
 import math
 import random
@@ -15,11 +14,13 @@ import trio
 
 from alyxfs import errors
 from alyxfs.files import answers
-from alyxfs.files.blockfile import BlockFile, Fingerprint
+from alyxfs.files.blockfile import PAGE, BlockFile, Fingerprint
 from alyxfs.files.blocks import Extent
+from alyxfs.files.held import Held
 from alyxfs.net import retry_after, shown
 
 if TYPE_CHECKING:
+    from alyxfs.files.held import Buffers
     from alyxfs.net import Network, StreamedAnswer
 
 log = logging.getLogger(__name__)
@@ -47,36 +48,63 @@ class Fetch:
     - ``error`` is set once, when the fetch has failed for good.
     """
 
-    def __init__(self, extent: Extent, *, background: bool) -> None:
+    def __init__(self, extent: Extent, buffers: Buffers, *, background: bool, from_disk: bool = False) -> None:
         self.start, self.end = extent
-        self.arrived = self.start
         self.saved_to = self.start
         self.saved_in: BlockFile | None = None
         """The block file that holds the bytes up to ``saved_to``."""
-        self.held_from = self.start
+        self.read_to = self.start
+        """Up to where somebody has read."""
         self.readers = 0
         """Readers that wait for bytes of this fetch."""
         self.background = background
         """Goes on without readers: read-ahead, and files that come whole."""
+        self.from_disk = from_disk
+        """The bytes come from the block file, not from the server."""
         self.error: errors.AlyxfsError | None = None
         self.done = False
         self.saving = False
-        """A thread is writing the first parts to the block file."""
-        self.unsavable = False
-        """The disk refused a part: what follows stays in memory."""
-        self.left_over = False
-        """Ended, and its bytes are only in memory."""
+        """A thread is writing the first parts to the block file, or reading the next ones from it."""
+        self.unsavable = from_disk
+        """Need not be saved; or the disk refused a part, and what follows stays in memory."""
+        self.is_kept = False
+        """Ended, and its bytes stay in memory for a while."""
         self.whole = False
         """The server sends the file from its beginning, as it knows no ranges."""
         self.scope = trio.CancelScope()
-        self._parts: list[bytes] = []
-        self._offsets: list[int] = []
+        self._buffers = buffers
+        self._held = Held(buffers, self.start, extent.length)
         self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def arrived(self) -> int:
+        """The end of the bytes that came."""
+        return self._held.end
+
+    @property
+    def held_from(self) -> int:
+        """The first byte that is in memory."""
+        return self._held.start
 
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        return self.arrived - self.held_from
+        return self._held.end - self._held.start
+
+    @property
+    def unsaved_length(self) -> int:
+        """Bytes in memory that the block file still lacks and will get."""
+        return 0 if self.unsavable else self._held.end - max(self._held.start, self.saved_to)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all that came is in the block file."""
+        return self.from_disk or self.saved_to >= self._held.end
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it has or will have bytes in memory that nobody has read yet."""
+        return not self.done or self.held_from < self.arrived > self.read_to
 
     @property
     def reach(self) -> Extent:
@@ -89,47 +117,61 @@ class Fetch:
             return position >= self.start
         return self.held_from <= position < (self.arrived if self.done else self.end)
 
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all of these bytes are in memory."""
+        return self._held.start <= start and end <= self._held.end
+
     def restart(self, end: int) -> None:
         """Begin at the beginning of the file, before the first byte came: the server sends it whole."""
-        self.start = self.arrived = self.saved_to = self.held_from = 0
+        self.start = self.saved_to = self.read_to = 0
         self.end = end
+        self._held = Held(self._buffers, 0, end)
         self.whole = self.background = True
 
     def append(self, part: bytes) -> None:
         """Take the next bytes and wake who waits for them."""
-        self._parts.append(part)
-        self._offsets.append(self.arrived)
-        self.arrived += len(part)
+        self._held.append(part)
+        self._news.unpark_all()
+
+    def room(self, most: int) -> list[memoryview]:
+        """Memory for the next bytes, of at least so many."""
+        return self._held.room(most)
+
+    def filled(self, count: int) -> None:
+        """So many bytes were put into the memory that :meth:`room` gave: wake who waits for them."""
+        self._held.grow(count)
         self._news.unpark_all()
 
     def take(self, position: int, end: int) -> bytes:
         """The bytes in memory from ``position`` on, at most to ``end``; ``position`` must be held and have arrived."""
-        index = bisect.bisect_right(self._offsets, position) - 1
-        found = []
-        while position < end and index < len(self._parts):
-            begin = self._offsets[index]
-            part = self._parts[index][position - begin : end - begin]
-            found.append(part)
-            position += len(part)
-            index += 1
-        return found[0] if len(found) == 1 else b"".join(found)
+        end = min(end, self._held.end)
+        self.read_to = max(self.read_to, end)
+        return self._held.copy(position, end)
 
-    def unsaved(self) -> list[bytes]:
-        """The parts that are not in the block file yet; the first begins at ``saved_to``."""
-        return list(self._parts)
+    def unsaved(self) -> tuple[list[memoryview], int]:
+        """What is not in the block file yet, from ``saved_to`` on, and where it ends: at a page, until all came."""
+        end = self.arrived if self.done else self.arrived // PAGE * PAGE
+        return self._held.views(self.saved_to, end), max(self.saved_to, end)
 
-    def saved(self, count: int, blocks: BlockFile) -> None:
-        """The first ``count`` parts are in the block file: memory lets them go."""
-        self._drop(count)
-        self.saved_to = self.held_from
+    def saved(self, end: int, blocks: BlockFile) -> None:
+        """The block file has the bytes up to ``end``."""
+        self.saved_to = end
         self.saved_in = blocks
 
     def forget(self, bytes_kept: int) -> None:
-        """Let the oldest parts go that were never saved, all but the last ``bytes_kept`` bytes."""
-        count = 0
-        while count < len(self._parts) and self.arrived - self._offsets[count] > bytes_kept:
-            count += 1
-        self._drop(count)
+        """Let the oldest bytes go, about all but the last ``bytes_kept``, which never will be saved."""
+        if not self.saving:
+            self._held.drop(self.arrived - bytes_kept)
+        if self.held_from > self.saved_to:
+            self.unsavable = True
+
+    def forget_saved(self, bytes_kept: int) -> None:
+        """Let the oldest bytes go that are saved, about all but the last ``bytes_kept``."""
+        self._held.drop(min(self.saved_to, self.arrived - bytes_kept))
+
+    def release(self) -> None:
+        """Let go of all memory: who looks here finds nothing any more."""
+        self._held.clear(is_unused=self.done and not self.saving)
 
     def finish(self, error: errors.AlyxfsError | None = None) -> None:
         """No byte will follow; with an error, what is missing will not come."""
@@ -140,10 +182,6 @@ class Fetch:
     async def news(self) -> None:
         """Sleep until bytes arrive, are saved, or the fetch ends."""
         await self._news.park()
-
-    def _drop(self, count: int) -> None:
-        del self._parts[:count], self._offsets[:count]
-        self.held_from = self._offsets[0] if self._offsets else self.arrived
 
 
 class Demands(Protocol):

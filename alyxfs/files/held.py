@@ -1,0 +1,112 @@
+"""Bytes of a file in memory, in buffers that a socket fills, the disk takes and others use after them.
+
+The buffers of large pieces begin and end at memory pages: the disk reads and writes such without a copy (O_DIRECT).
+"""
+
+from __future__ import annotations
+
+import mmap
+
+KIB = 1024
+MIB = 1024 * KIB
+
+SIZES = (256 * KIB, MIB)
+"""Bytes of a buffer: multiples of a page. What is shorter than the smaller one gets memory of its own."""
+MOST_FREE = 32 * MIB
+"""Bytes of buffers that wait for their next use."""
+
+
+class Buffers:
+    """Those that are free. Changes only in methods that never await."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[memoryview]] = {size: [] for size in SIZES}
+
+    def take(self, size: int) -> memoryview:
+        """Get a buffer: of this size if that is small, else of one of SIZES."""
+        if size < SIZES[0]:
+            return memoryview(bytearray(size))
+        fitting = next((one for one in SIZES if size <= one), SIZES[-1])
+        free = self._free[fitting]
+        return free.pop() if free else memoryview(mmap.mmap(-1, fitting))
+
+    def give(self, buffer: memoryview) -> None:
+        """Take a buffer back that nobody reads or fills any more."""
+        free = self._free.get(len(buffer))
+        if free is not None and sum(size * len(one) for size, one in self._free.items()) < MOST_FREE:
+            free.append(buffer)
+
+    def let_go(self) -> None:
+        """Give the memory of all free buffers back to the system."""
+        for free in self._free.values():
+            free.clear()
+
+
+class Held:
+    """The bytes ``start`` to ``end`` of a file; grows at its end, is let go at its beginning."""
+
+    def __init__(self, buffers: Buffers, start: int, expected: int) -> None:
+        self.start = self.end = start
+        self._buffers = buffers
+        self._parts: list[memoryview] = []
+        self._first = start
+        """Place in the file of the first buffer's first byte."""
+        self._size = min(max(expected, 1), SIZES[-1])
+
+    def room(self, most: int) -> list[memoryview]:
+        """Memory for the next bytes, whole buffers at least up to ``most`` bytes; tell by :meth:`grow` what came."""
+        found = []
+        position = self.end
+        while position < self.end + most:
+            number, inside = divmod(position - self._first, self._size)
+            if number == len(self._parts):
+                self._parts.append(self._buffers.take(self._size))
+                self._size = len(self._parts[0])
+            found.append(self._parts[number][inside:])
+            position += len(found[-1])
+        return found
+
+    def grow(self, count: int) -> None:
+        """So many bytes have been put where :meth:`room` said."""
+        self.end += count
+
+    def append(self, part: bytes) -> None:
+        """Copy these bytes to the end."""
+        rest = memoryview(part)
+        while rest:
+            room = self.room(1)[0][: len(rest)]
+            room[:] = rest[: len(room)]
+            self.grow(len(room))
+            rest = rest[len(room) :]
+
+    def views(self, start: int, end: int) -> list[memoryview]:
+        """The memory of these bytes, which must be held."""
+        found = []
+        while start < end:
+            number, inside = divmod(start - self._first, self._size)
+            found.append(self._parts[number][inside : inside + end - start])
+            start += len(found[-1])
+        return found
+
+    def copy(self, start: int, end: int) -> bytes:
+        """These bytes, which must be held."""
+        found = self.views(start, end)
+        return bytes(found[0]) if len(found) == 1 else b"".join(found)
+
+    def drop(self, before: int) -> None:
+        """Let go of the buffers that end before this place; nobody may be reading them."""
+        count = (min(before, self.end) - self._first) // self._size
+        if count > 0:
+            for part in self._parts[:count]:
+                self._buffers.give(part)
+            del self._parts[:count]
+            self._first += count * self._size
+            self.start = max(self.start, self._first)
+
+    def clear(self, *, is_unused: bool) -> None:
+        """Let go of all; ``is_unused``: no thread reads the buffers and no socket fills them."""
+        if is_unused:
+            for part in self._parts:
+                self._buffers.give(part)
+        self._parts = []
+        self.start = self._first = self.end
