@@ -244,7 +244,7 @@ class EditedDirectory(EndpointDirectory):
             return False
         if name[0] not in _SCRATCH_STARTS:
             return True
-        listing = self.library.known_listing(self.endpoint.name, self.query)
+        listing = self.library.known_listing(self.endpoint.name, self.filters)
         key = self.key_of(name)
         return key is not None and listing is not None and any(row.key == key for row in listing.rows)
 
@@ -253,9 +253,13 @@ class EditedDirectory(EndpointDirectory):
         return EditedPicture(name, note, self._files, source, self.workbench, self.target(name, note))
 
     def _defaults(self) -> dict[str, Any]:
-        """What the query says of a record's plain fields; a list of names as a list of one."""
+        """What the query says of a record's plain fields; a list of names as a list of one, "null" as nothing."""
         fields = self.endpoint.fields
-        given = {name: value for name, value in self.query if name in fields and not fields[name].read_only}
+        given = {
+            name: value
+            for name, value in self.query
+            if name in fields and not fields[name].read_only and value not in {"", "null"}
+        }
         return {name: [value] if fields[name].kind == "array" else value for name, value in given.items()}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alyxfs import errors, names
-from alyxfs.tree.local_query import LocalQueryDirectory
+from alyxfs.tree.local_query import is_selected
 from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
 from alyxfs.tree.pictures import NOTES, Picture, note_of, source_of
 from alyxfs.tree.record import RecordFile
@@ -102,15 +102,22 @@ class EndpointDirectory(Directory):
         """The endpoint and its query."""
         return "/".join(["endpoint", self.endpoint.name, *(f"{name}={value}" for name, value in self.query)])
 
+    @property
+    def filters(self) -> Query:
+        """What the server is asked to select: nothing where it has no filters, and the query is done here."""
+        return self.query if self.endpoint.filters else ()
+
     def attributes(self) -> Attributes:
         """The time of the last listing."""
-        known = self.library.known_listing(self.endpoint.name, self.query)
+        known = self.library.known_listing(self.endpoint.name, self.filters)
         return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self.library.started_at, 10.0, FOREVER)
 
     async def entries(self) -> Entries:
         """Open the listing; endpoints without one show nothing, their records are entered by name."""
         if not self.endpoint.listed:
             return FixedEntries(())
+        if self._is_done_here:
+            return FixedEntries(await self._selected())
         named = self._current()
         await named.name_at(0)
         return ListingEntries(self, named)
@@ -122,8 +129,13 @@ class EndpointDirectory(Directory):
         if "=" in name and not name.endswith(SUFFIX):
             return self._queried(name)
         if name.endswith(SUFFIX):
-            row = self._current().find(name) if self.library.known_listing(self.endpoint.name, self.query) else None
-            return self.record_file(row) if row is not None else await self._unlisted(name)
+            row = self._current().find(name) if self.library.known_listing(self.endpoint.name, self.filters) else None
+            file = self.record_file(row) if row is not None else await self._unlisted(name)
+            if self._is_done_here and not await self._is_selected(file):
+                raise no_such_name(name, self.identity)
+            return file
+        if self._is_done_here:
+            raise no_such_name(name, self.identity)
         note_name = note_of(name) if self.endpoint.name == NOTES else None
         if note_name is not None and self.key_of(note_name) is not None:
             return await self._picture_of(name, note_name)
@@ -145,7 +157,7 @@ class EndpointDirectory(Directory):
         return stem
 
     def _current(self) -> NamedListing:
-        listing = self.library.listing(self.endpoint.name, self.query)
+        listing = self.library.listing(self.endpoint.name, self.filters)
         if self._named is None or self._named.listing is not listing:
             self._named = NamedListing(listing)
         return self._named
@@ -154,7 +166,7 @@ class EndpointDirectory(Directory):
         filter_name, value = split_query(name)
         offered = self.endpoint.filters.get(filter_name)
         if offered is None and not self.endpoint.filters:
-            return self.local_query(self, name)
+            return self._queried_here(filter_name, value)
         if offered is None:
             known = ", ".join(sorted(self.endpoint.filters))
             raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
@@ -178,32 +190,31 @@ class EndpointDirectory(Directory):
         return Picture(name, note, self._files, source)
 
     @property
-    def base(self) -> EndpointDirectory:
-        """The directory whose records a query done here selects from."""
-        return self
+    def _is_done_here(self) -> bool:
+        return self.query != self.filters
 
-    def local_query(self, of: EndpointDirectory | LocalQueryDirectory, name: str) -> LocalQueryDirectory:
-        """A query done here, of a plain field; raises NotFound for a field that records do not have."""
-        field, value = split_query(name)
+    def _queried_here(self, field: str, value: str) -> Directory:
+        """A query of a plain field; raises NotFound for one that records do not have."""
         if field not in self.endpoint.fields:
             known = ", ".join(sorted(self.endpoint.fields))
             raise errors.NotFound(f"{self.endpoint.name} has no field {field!r}; it has: {known}.")
-        return LocalQueryDirectory(of, field, value)
+        return self.narrowed((*self.query, (field, value)))
 
-    async def selected(self) -> dict[str, Node]:
-        """All records by name."""
+    async def _selected(self) -> list[tuple[str, Node]]:
+        """The records that a query done here selects: these lists are short, so each is looked at whole."""
         named = self._current()
+        selected: list[tuple[str, Node]] = []
         position = 0
-        while await named.name_at(position) is not None:
-            position = len(named.listing.rows)
-        names_of_all = [await named.name_at(each) for each in range(position)]
-        return {name: self.record_file(row) for name, row in zip(names_of_all, named.listing.rows, strict=True) if name}
+        while (name := await named.name_at(position)) is not None:
+            file = self.record_file(named.listing.rows[position])
+            if await self._is_selected(file):
+                selected.append((name, file))
+            position += 1
+        return selected
 
-    async def document_of(self, node: Node) -> dict[str, Any]:
-        """The record behind a file of this directory."""
-        assert isinstance(node, RecordFile)
-        document = (await node.record()).document
-        return document if isinstance(document, dict) else {}
+    async def _is_selected(self, file: RecordFile) -> bool:
+        document = (await file.record()).document
+        return isinstance(document, dict) and is_selected(document, self.query)
 
     def file_of(self, key: str, identity: str) -> RecordFile:
         """The file of a record that was not listed."""
@@ -219,7 +230,7 @@ class EndpointDirectory(Directory):
 
     async def _unlisted(self, name: str) -> RecordFile:
         key = self.key_of(name)
-        if key is None or not self.endpoint.detailed or self.query:
+        if key is None or not self.endpoint.detailed or self.filters:
             return await self._listed_only(name)
         try:
             record = await self.library.record(self.endpoint.name, key)
