@@ -97,6 +97,7 @@ def test_a_program_that_only_unlinks_deletes_a_moment_later(room):
     assert not path.exists()
     assert path.name not in os.listdir(path.parent)
     assert room.writes() == []
+    assert room.log()[-1]["state"] == "prepared", "a drive that is killed now has it in the journal"
     until(lambda: room.writes() == [("DELETE", f"/sessions/{session}")], "the delete is sent")
     until(lambda: room.log()[-1]["state"] == "done", "the delete is done")
     assert not path.exists()
@@ -111,6 +112,7 @@ def test_a_save_that_takes_longer_than_the_grace_of_an_unlink_keeps_the_record(r
     os.rename(path.parent / "scratch", path)
     assert room.record("sessions", session)["narrative"] == "slow"
     assert room.writes() == [("PATCH", f"/sessions/{session}")]
+    assert [entry["operation"] for entry in room.log() if entry["record"] == f"sessions/{session}"] == ["save"]
 
 
 def test_directories_are_the_servers(room):
@@ -146,6 +148,30 @@ def test_ids_cannot_be_given_another_name(room):
     path = room.file("sessions", session)
     assert "not permitted" in failing("mv", path, path.parent / "better.json")
     assert "not permitted" in failing("mv", path, room.drive / "subjects" / "x.json")
+
+
+def test_a_query_that_is_done_here_can_be_written_to(room):
+    """The server does not filter projects."""
+    directory = room.drive / "projects" / "users=alice"
+    (directory / "new_one.json").write_text('{"description": "made in a query"}')
+    assert room.record("projects", "new_one") == {
+        **room.record("projects", "new_one"),
+        "users": ["alice"],
+        "description": "made in a query",
+    }
+    assert "new_one.json" in os.listdir(directory)
+    run("sed", "-i", "s/made in/changed in/", directory / "new_one.json")
+    assert json.loads((room.drive / "projects" / "new_one.json").read_bytes())["description"] == "changed in a query"
+    run("mv", directory / "new_one.json", directory / "old_one.json")
+    run("cp", directory / "old_one.json", directory / "old_one.json~")
+    assert {"old_one.json", "old_one.json~"} <= set(os.listdir(directory))
+    run("rm", directory / "old_one.json~", directory / "old_one.json")
+    assert not {"new_one.json", "old_one.json"} & set(os.listdir(room.drive / "projects"))
+    assert [method for method, _ in room.writes()] == ["POST", "PATCH", "PATCH", "DELETE"]
+    room.asking.send("POST", "/projects", {"name": "anothers", "users": ["bob"]})
+    assert not (directory / "anothers.json").exists()
+    assert "cannot remove" in failing("rm", directory / "anothers.json")
+    assert json.loads((room.drive / "projects" / "users=bob" / "anothers.json").read_bytes())["name"] == "anothers"
 
 
 def test_a_record_made_in_a_query_gets_its_fields(room):

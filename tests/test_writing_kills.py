@@ -119,6 +119,19 @@ def test_a_delete(changing, home, step):
             assert "again" in room.order("undo", number=entry["number"])
 
 
+def test_a_delete_that_waits_for_its_name_to_be_made_anew(changing, home):
+    asking = Asking(changing.url)
+    session = session_of(asking)
+    with dying(changing, home, "promised") as path:
+        assert program("import os, sys; os.unlink(sys.argv[1])", path / "sessions" / f"{session}.json").returncode != 0
+    with writing(changing, home) as room:
+        (entry,) = room.log()
+        assert (entry["operation"], entry["state"]) == ("delete", "refused")
+        assert f"delete of sessions/{session}) was interrupted: nothing had been sent" in room.errors()
+        assert room.file("sessions", session).exists()
+        assert room.writes() == []
+
+
 def test_what_a_program_has_not_closed_when_the_drive_is_told_to_end_is_kept(changing, home):
     asking = Asking(changing.url)
     session = session_of(asking)

@@ -108,19 +108,31 @@ class Editor:
         ):
             return await self._post(write, described, name, document, image)
 
-    async def delete(self, endpoint: str, key: str, *, checked: bool = False) -> SaveResult:
+    async def delete(self, endpoint: str, key: str, *, checked: bool = False, promise: int | None = None) -> SaveResult:
         """DELETE a record that no others hang from; raises HasDependents, or NotAllowed where the brake is pulled.
 
-        ``checked``: :meth:`check_delete` has counted this one for the brake.
+        ``checked``: :meth:`check_delete` has counted this one for the brake. ``promise`` is its number in the journal
+        if it was promised.
         """
         described = await self._described(endpoint)
-        if not checked:
+        if not checked and promise is None:
             self._refuse_delete(described, key)
         async with (
             self._alone(endpoint, key),
-            self._exchange.journalled("delete", endpoint, key, "DELETE", None) as write,
+            self._exchange.journalled("delete", endpoint, key, "DELETE", None, promise=promise) as write,
         ):
+            if not checked and promise is not None:  # its program was told that it is done, so the journal tells
+                self._refuse_delete(described, key)
             return await self._delete(write, described, key)
+
+    async def promise_delete(self, endpoint: str, key: str) -> int:
+        """Enter a delete that is answered now and sent later, or withdrawn; returns its number in the journal."""
+        return await self._exchange.promise("delete", endpoint, key, "DELETE")
+
+    async def withdraw(self, promise: int) -> None:
+        """A promised delete was called off: the journal need not tell of it."""
+        with trio.CancelScope(shield=True):
+            await in_thread(self._exchange.journal.withdraw, promise)
 
     async def check_delete(self, endpoint: str, key: str) -> None:
         """Raise what would refuse the delete now, and send nothing.

@@ -125,17 +125,17 @@ class Exchange:
         *,
         base: Mapping[str, Any] | None = None,
         undo_of: int | None = None,
+        promise: int | None = None,
     ) -> AsyncGenerator[Write, None]:
-        """Enter a write before anything else happens; what refuses it is entered too, and its draft kept."""
+        """Enter a write before anything else happens; what refuses it is entered too, and its draft kept.
+
+        ``promise`` is the number of the entry that :meth:`promise` has made.
+        """
         self.checkpoint("begun")
-        number = await in_thread(
-            functools.partial(self.journal.prepare, draft=draft, before=base and dict(base), undo_of=undo_of),
-            self._api.base_url,
-            operation,
-            endpoint,
-            key,
-            method,
-        )
+        number = promise
+        if number is None:
+            prepare = functools.partial(self.journal.prepare, draft=draft, before=base and dict(base), undo_of=undo_of)
+            number = await in_thread(prepare, self._api.base_url, operation, endpoint, key, method)
         write = Write(number, operation, endpoint, key, draft)
         self.checkpoint("prepared")
         try:
@@ -153,6 +153,12 @@ class Exchange:
                     sentence = await self._with_kept_draft(write, "It was given up before anything was sent.")
                     await self.settle(write, State.REFUSED, remark=sentence)
             raise
+
+    async def promise(self, operation: str, endpoint: str, key: str, method: str) -> int:
+        """Enter a write that a program was told is done, and that waits; the next mount tells if it never began."""
+        number = await in_thread(self.journal.prepare, self._api.base_url, operation, endpoint, key, method)
+        self.checkpoint("promised")
+        return number
 
     async def send(self, write: Write, request: Request) -> SaveResult:
         """Send the request of a write and follow it to the end; a dry run only enters it."""

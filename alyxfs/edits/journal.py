@@ -165,6 +165,11 @@ class Journal:
         assert number is not None
         return number
 
+    def withdraw(self, number: int) -> None:
+        """Forget a write of which nothing was sent and that was called off."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM writes WHERE number = ? AND state = ?", (number, State.PREPARED.value))
+
     def mark_sent(self, number: int, request: Any, before: Any) -> None:
         """The request leaves now; on the disk when this returns."""
         self._update(number, state=State.SENT, request=request, before=before)

@@ -31,6 +31,8 @@ class _Deletion:
     key: str
     counted: bool
     """Whether the brake has counted it."""
+    promise: int
+    """Its number in the journal, where a drive that is killed meanwhile leaves it."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
@@ -71,7 +73,8 @@ class Deletions:
         is_replacing = program in REPLACING_PROGRAMS
         if not is_replacing:
             await self._editor.check_delete(endpoint, key)
-        deletion = _Deletion(endpoint, key, counted=not is_replacing)
+        promise = await self._editor.promise_delete(endpoint, key)
+        deletion = _Deletion(endpoint, key, counted=not is_replacing, promise=promise)
         self._waiting[directory, name] = deletion
         self._nursery.start_soon(self._delete_soon, directory, name, deletion)
 
@@ -86,6 +89,7 @@ class Deletions:
         if deletion is None:
             return None
         deletion.scope.cancel()
+        self._nursery.start_soon(self._editor.withdraw, deletion.promise)
         return deletion.key
 
     async def finish(self) -> None:
@@ -105,7 +109,9 @@ class Deletions:
         deletion = self._waiting.pop((directory, name))
         path = f"{deletion.endpoint}/{name}"
         try:
-            result = await self._editor.delete(deletion.endpoint, deletion.key, checked=deletion.counted)
+            result = await self._editor.delete(
+                deletion.endpoint, deletion.key, checked=deletion.counted, promise=deletion.promise
+            )
         except errors.AlyxfsError as error:
             self._note_error("unlink", path, f"{error} The record is still there.")
         else:
