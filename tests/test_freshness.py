@@ -34,6 +34,8 @@ def test_an_endpoint_with_a_short_time_to_live_shows_changes_and_one_with_a_long
         until(lambda: shown(f"{subject}.json", "description") == "changed elsewhere", "the change of the subject")
         assert shown(f"{lab}.json", "timezone") == timezone != "Europe/Lisbon"
         assert not [entry for entry in demo.requests() if entry["path"].startswith("/labs")]
+        assert run_alyxfs(home, "refresh", str(drive / "labs")).returncode == 0
+        assert shown(f"{lab}.json", "timezone") == "Europe/Lisbon", "what is below the path is asked anew"
         told = json.loads((drive / ".alyxfs/status.json").read_bytes())
         assert told["time_to_live_of"] == {"subjects": 0.3, "labs": 3600}
 

@@ -93,6 +93,7 @@ class Drive:
         if not parts:
             for name in self._schema.endpoints:
                 self.library.forget(name)
+                self.library.forget_details(name)
             return [""]
         if parts[0] == DATA:
             return await self._refresh_data(parts)
@@ -104,6 +105,7 @@ class Drive:
         if isinstance(node, RecordFile):
             self.library.forget(endpoint.name, node.key)
             return [node.identity]
+        self.library.forget_details(endpoint.name)
         return [f"endpoint/{endpoint.name}", f"record/{endpoint.name}/"]
 
     async def _refresh_data(self, parts: list[str]) -> list[str]:
