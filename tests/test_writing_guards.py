@@ -68,6 +68,7 @@ def test_rm_and_undo(room):
     assert room.writes() == [("DELETE", f"/sessions/{session}")]
     assert path.name not in os.listdir(path.parent)
     number = str(room.log()[-1]["number"])
+    assert f"sessions/{session}" in command(room, "log", str(room.drive.path)), "records stand in one line"
     assert '-  "narrative": "to be deleted"' in command(room, "diff", number, "--drive", str(room.drive.path))
     told = command(room, "undo", number, "--drive", str(room.drive.path))
     new = room.log()[-1]["record"].split("/")[1]

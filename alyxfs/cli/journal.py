@@ -45,8 +45,7 @@ def log(directory: Path | None, as_json: bool) -> None:
         table.add_row(
             str(entry["number"]), stamp, entry["operation"], entry["record"], entry["state"], entry["remark"] or ""
         )
-    console = Console()
-    console.print(table, width=None if console.is_terminal else WIDTH)
+    Console(width=None if Console().is_terminal else WIDTH).print(table)
 
 
 @click.command()
