@@ -48,9 +48,9 @@ def test_a_deletion_elsewhere_shows_within_the_time_to_live(own_demo, home):
         dates = sorted(os.listdir(drive / SUBJECTS / "KS003"))
         session = attribute(drive / SUBJECTS / "KS003" / dates[0] / "001", "session")
         asking.send("DELETE", f"/datasets/{attribute(drive / ALF / name, 'dataset')}")
-        until(lambda: name not in os.listdir(drive / ALF), "the end of the dataset", patience=20)
         asking.send("DELETE", f"/sessions/{session}")
         until(lambda: dates[0] not in os.listdir(drive / SUBJECTS / "KS003"), "the end of the session", patience=20)
+        until(lambda: name not in os.listdir(drive / ALF), "the end of the dataset", patience=20)
     with mounted(own_demo.url, home) as drive:
         assert name not in os.listdir(drive / ALF)
 
