@@ -30,8 +30,9 @@ SERVER_GIVEN = ("id", "url")
 """Fields that only the server fills in: a new file that holds one is a copy of a record, not a new record."""
 
 
-_KERNEL_RETRY = 1.0
-"""Seconds within which the kernel repeats a rename."""
+_KERNEL_RETRY = 60.0
+"""Seconds within which the kernel's second try of a rename is told from a new one. It follows at once, but where many
+programs run on few processors it was seen to arrive more than a second later."""
 
 
 @dataclass
