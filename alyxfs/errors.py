@@ -30,6 +30,10 @@ class NotFound(AlyxfsError):
     """There is no such record or file (404)."""
 
 
+class NeverFound(NotFound):
+    """There is no such name, and cannot be, for a reason that people should be told."""
+
+
 class NotAllowed(AlyxfsError):
     """The endpoint does not offer this method (405)."""
 

@@ -99,6 +99,9 @@ def test_an_unknown_filter_is_never_everything(shared_drive):
         os.listdir(shared_drive / "sessions/colour=red")
     with raises(errno.ENOENT):
         os.listdir(shared_drive / "projects/colour=red")
+    said = (shared_drive / ".alyxfs" / "errors.log").read_text()
+    assert "sessions has no filter 'colour'; it has: " in said
+    assert "projects has no field 'colour'; it has: " in said
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,9 @@ class Kernel(pyfuse3.Operations):
         self._open = OpenFiles()
 
     def note(self, operation: str, subject: int, args: Sequence[object], error: errors.AlyxfsError) -> None:
-        """Remember an error where people look for it. A name that is not there is no error worth a line."""
-        if isinstance(error, errors.NotFound) and operation in {"lookup", "getxattr"}:
+        """Remember an error where people look for it. That a name is not there is worth a line only with a reason."""
+        is_plain = isinstance(error, errors.NotFound) and not isinstance(error, errors.NeverFound)
+        if is_plain and operation in {"lookup", "getxattr"}:
             return
         known = self._open.inode(subject) if operation in _ON_HANDLES and subject in self._open else subject
         try:

@@ -169,7 +169,7 @@ class EndpointDirectory(Directory):
             return self._queried_here(filter_name, value)
         if offered is None:
             known = ", ".join(sorted(self.endpoint.filters))
-            raise errors.NotFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
+            raise errors.NeverFound(f"{self.endpoint.name} has no filter {filter_name!r}; it has: {known}.")
         if not value.strip():
             raise errors.Invalid(f"The filter {filter_name} needs a value: without one the server gives everything.")
         if filter_name != "django" and any(filter_name == name for name, _ in self.query):
@@ -197,7 +197,7 @@ class EndpointDirectory(Directory):
         """A query of a plain field; raises NotFound for one that records do not have."""
         if field not in self.endpoint.fields:
             known = ", ".join(sorted(self.endpoint.fields))
-            raise errors.NotFound(f"{self.endpoint.name} has no field {field!r}; it has: {known}.")
+            raise errors.NeverFound(f"{self.endpoint.name} has no field {field!r}; it has: {known}.")
         return self.narrowed((*self.query, (field, value)))
 
     async def _selected(self) -> list[tuple[str, Node]]:

@@ -61,7 +61,7 @@ class Links:
     def _subject_parts(self, subject: Any, nickname: str) -> list[str]:
         lab = subject.get("lab")
         if not lab:
-            raise errors.NotFound(f"The subject {nickname} has no lab, so it has no place in data/.")
+            raise errors.NeverFound(f"The subject {nickname} has no lab, so it has no place in data/.")
         return [names.encode(lab), SUBJECTS, names.encode(nickname)]
 
     async def _place(self, session: str) -> SessionPlace:
@@ -69,14 +69,14 @@ class Links:
         fields = (detail.get(field) for field in ("lab", "subject", "start_time", "number"))
         place = session_place(session, *fields)
         if place is None:
-            raise errors.NotFound(f"The session {session} has no lab, subject or date, so it has no place in data/.")
+            raise errors.NeverFound(f"The session {session} has no lab, subject or date, so it has no place in data/.")
         return place
 
     async def _insertion_parts(self, insertion: Any) -> list[str]:
         """The probe's folder where the session has one, else the session."""
         session = insertion.get("session")
         if not session:
-            raise errors.NotFound("This insertion belongs to no session, so it has no place in data/.")
+            raise errors.NeverFound("This insertion belongs to no session, so it has no place in data/.")
         place = await self._place(str(session))
         folder = ("alf", str(insertion.get("name")))
         parts = _session_parts(place)
@@ -96,7 +96,7 @@ class Links:
     async def _aggregate_parts(self, dataset: Any, key: str) -> list[str]:
         file = aggregate_file(dataset, file_of_dataset({**dataset, "id": key}))
         if file is None:
-            raise errors.NotFound(
+            raise errors.NeverFound(
                 f"The dataset {key} belongs to no session and is no aggregate: it has no place in data/."
             )
         return [AGGREGATES, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
