@@ -119,6 +119,45 @@ async def test_a_new_record_whose_answer_was_lost_is_found_by_what_it_holds(demo
 
 
 @pytest.mark.trio
+async def test_a_new_record_that_may_have_been_made_is_not_made_twice(demo, asking, tmp_path):
+    weight = 20 + uuid.uuid4().int % 1000 / 1000
+    new = draft({"subject": "KS001", "weight": weight})
+    async with editing(demo.url, tmp_path) as room:
+        demo.control(drop_after_save={"count": 1, "method": "POST", "path_prefix": "/weighings"})
+        demo.control(fail={"status": 500, "method": "GET", "count": 1, "path_prefix": "/weighings"})
+        with pytest.raises(errors.ServerFault, match="not known whether it was saved"):
+            await room.editor.create("weighings", "new", new)
+        demo.control(fail={"status": 500, "method": "GET", "count": 1, "path_prefix": "/weighings"})
+        with pytest.raises(errors.ServerFault):  # it can still not be told, so nothing is sent
+            await room.editor.create("weighings", "new", new)
+        made = await room.editor.create("weighings", "other name", new)
+        assert asking.get(f"/weighings/{made.key}")["weight"] == weight
+        assert "nothing was sent again" in made.sentence
+        assert writes(demo, "/weighings") == ["POST"]
+        assert [entry.state for entry in await room.entries()] == [State.DONE, State.REFUSED, State.REFUSED]
+        second = await room.editor.create("weighings", "new", new)  # meant as it is: all is known by now
+        assert second.key != made.key
+        await room.editor.undo(made.number)
+    assert writes(demo, "/weighings") == ["POST", "POST", "DELETE"]
+
+
+@pytest.mark.trio
+async def test_a_new_record_of_which_several_may_have_been_made_is_left_alone(demo, asking, tmp_path):
+    weight = 20 + uuid.uuid4().int % 1000 / 1000
+    new = {"subject": "KS001", "weight": weight}
+    async with editing(demo.url, tmp_path) as room:
+        demo.control(fail={"status": 502, "method": "POST", "count": 1, "path_prefix": "/weighings"})
+        with pytest.raises(errors.ServerFault, match="may still arrive"):
+            await room.editor.create("weighings", "new", draft(new))
+        for _ in range(2):
+            asking.send("POST", "/weighings", new)
+        with pytest.raises(errors.Exists, match="2 records with these values are there"):
+            await room.editor.create("weighings", "new", draft(new))
+        await room.editor.create("weighings", "new", draft({**new, "date_time": "2024-05-06T07:08:09"}))
+    assert writes(demo, "/weighings") == ["POST", "POST", "POST", "POST"]
+
+
+@pytest.mark.trio
 async def test_a_delete_whose_answer_was_lost_is_found_done(demo, session_id, tmp_path):
     async with editing(demo.url, tmp_path) as room:
         demo.control(drop_after_save={"count": 1, "method": "DELETE"})

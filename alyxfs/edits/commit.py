@@ -265,7 +265,11 @@ class Editor:
         if endpoint.name in quirks.NAMES_CAN_REPEAT:
             await self._refuse_existing(endpoint, str(document[endpoint.lookup or ""]))
         picture = (quirks.short_picture_name(image[0]), image[1]) if image else None
-        return await self._exchange.send(write, Request("POST", endpoint, name, document, None, picture))
+        request = Request("POST", endpoint, name, document, None, picture)
+        if (made := await self._exchange.made_before(request)) is not None:
+            await self._exchange.settle(write, State.REFUSED, remark=made.sentence)
+            return made
+        return await self._exchange.send(write, request)
 
     async def _delete(
         self, write: Write, endpoint: Endpoint, key: str, made: Mapping[str, Any] | None = None

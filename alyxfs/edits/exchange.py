@@ -242,6 +242,32 @@ class Exchange:
             self.forget(entry.endpoint, entry.key, entry.before, found.key, found.after)
         return sentence
 
+    async def made_before(self, request: Request) -> SaveResult | None:
+        """The record that an earlier POST of the same document made, though it got no clear answer.
+
+        To send the document once more would make a second one. Raises Exists where several records could be it, and
+        what the server answers where it cannot be read now.
+        """
+        endpoint = request.endpoint.name
+        for entry in await in_thread(self.journal.interrupted, self._api.base_url):
+            is_same = (entry.method, entry.endpoint, entry.request) == ("POST", endpoint, request.journalled)
+            if entry.state is not State.UNKNOWN or not is_same:
+                continue
+            earlier = Write(entry.number, entry.operation, endpoint, entry.key, entry.draft)
+            found = await self._outcome(earlier, request)
+            if found.state is State.UNKNOWN:
+                raise errors.Exists(
+                    f"Write {entry.number} of the same got no clear answer, and {found.remark}. Nothing was sent: look "
+                    "whether it is there, and give a record that is another one something that tells it apart."
+                )
+            key = found.key or entry.key
+            await self.settle(earlier, found.state, key=key, after=found.after, remark=f"Later: {found.remark}.")
+            if found.state is State.DONE:
+                touched = self.forget(endpoint, entry.key, None, key, found.after)
+                sentence = f"Write {entry.number} had made {endpoint}/{key} after all, so nothing was sent again."
+                return SaveResult(entry.number, endpoint, key, found.after, {}, sentence, touched)
+        return None
+
     async def keep(self, endpoint: str, name: str, contents: dict[str, bytes], reason: str) -> pathlib.Path:
         """Put files into the rejected directory; returns the first."""
         return await in_thread(rejected.keep, self._rejected_directory, endpoint, name, contents, reason)
