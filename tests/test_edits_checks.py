@@ -184,6 +184,8 @@ def test_pictures_hinder_only_where_their_name_grows_too_long():
     assert not quirks.picture_hinders({"image": None, "object_id": identity})
     assert not quirks.picture_hinders({"image": f"{address}pic.{identity}.png", "object_id": identity})
     assert quirks.picture_hinders({"image": f"{address}pic.{identity}.{identity}.png", "object_id": identity})
+    # Too long with the UUID once more, but the server can cut it before its first dot.
+    assert not quirks.picture_hinders({"image": f"{address}{'p' * 20}.{identity}.png", "object_id": identity})
     name = quirks.short_picture_name("a-very-long-name-of-a-figure-of-a-paper.png")
     assert name == "a-very-long-name-of-.png"
 

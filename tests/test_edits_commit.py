@@ -398,13 +398,25 @@ async def test_a_note_with_a_picture_is_made_whole_and_then_stays(demo, asking, 
         assert made.document["image"].endswith(".png")
         assert made.document["json"] == {"k": [1]}
         base = await room.read("notes", made.key)
-        with pytest.raises(errors.NotAllowed, match="fails to store its picture"):
+        with pytest.raises(errors.NotAllowed, match="under a longer name"):
             await room.editor.save("notes", made.key, base, draft({"text": "other"}))
         with pytest.raises(errors.Invalid, match=r"<id>\.png"):
             await room.editor.save("notes", made.key, base, draft({"image": "http://elsewhere/x.png"}))
         deleted = await room.editor.delete("notes", made.key)
         assert "Not as before: image." in (await room.editor.undo(deleted.number)).sentence
         assert [line.split()[0] for line in writes()] == ["POST", "DELETE", "POST"]
+
+
+async def test_a_note_with_a_picture_can_be_changed_until_its_name_is_used_up(demo, session_id, tmp_path):
+    about = {"user": "demo", "content_type": "session", "object_id": session_id, "text": "t"}
+    async with editing(demo.url, tmp_path) as room:
+        note = (await room.editor.create("notes", "new", draft(about))).key
+        for text in ("first", "second"):
+            await room.editor.attach_image(note, picture(), f"{note}.png")
+            saved = await room.editor.save("notes", note, await room.read("notes", note), draft({"text": text}))
+            assert saved.document["text"] == text
+            with pytest.raises(errors.NotAllowed, match="which makes its name short again"):
+                await room.editor.save("notes", note, await room.read("notes", note), draft({"text": "more"}))
 
 
 async def test_a_picture_for_a_note_is_one_multipart_patch(demo, session_id, tmp_path, writes):

@@ -243,8 +243,8 @@ class Editor:
             await self._refuse_existing(endpoint, str(merged.patch[endpoint.lookup or ""]))
         if endpoint.name == "notes" and quirks.picture_hinders(theirs):
             raise errors.NotAllowed(
-                f"notes/{key} cannot be changed, because the server fails to store its picture once more. "
-                "Make a new note and delete this one."
+                f"notes/{key} cannot be changed, because the server fails to store its picture under a longer name. "
+                f"Write the picture anew (copy notes/{key}.png away and back), which makes its name short again."
             )
         resent = {field: theirs.get(field) for field in quirks.RESENT_ON_PATCH.get(endpoint.name, ())}
         return await self._exchange.send(write, Request("PATCH", endpoint, key, {**resent, **merged.patch}, theirs))

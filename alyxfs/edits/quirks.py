@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,8 +84,12 @@ NAMES_CAN_REPEAT = frozenset({"subjects"})
 one makes both records unreachable: their detail address is a 500 for every method (measured)."""
 
 LONGEST_PICTURE_NAME = 100
-"""Characters of the path of a note's picture on the server. Each save of the note stores the picture anew, with 37
-characters more in its name, and a name too long is a 500 (measured; misc/models: the column is a plain ImageField)."""
+"""Characters of the path of a note's picture on the server. Each save of the note stores the picture anew, under a name
+that has the UUID of its object once more. Where that is too long, the server cuts the name before its first dot to make
+room for eight random characters, and fails with a 500 if nothing of it is left (measured; misc/models)."""
+
+_PICTURE_DIRECTORY = "2026/11/23/"
+_PICTURE_NAME_LEAST = len("x_1234567")
 
 COMPUTED: Mapping[str, frozenset[str]] = {
     "subjects": frozenset(
@@ -289,8 +294,10 @@ def picture_hinders(note: Mapping[str, Any]) -> bool:
     """Whether the picture of a note keeps it from being changed; a new picture, with a short name, never does."""
     if not note.get("image"):
         return False
-    path = str(note["image"]).rpartition("/uploaded/")[2]
-    return len(path) + len(".") + len(str(note.get("object_id"))) > LONGEST_PICTURE_NAME
+    name = PurePosixPath(str(note["image"]).rpartition("/")[2])
+    added = len(_PICTURE_DIRECTORY) + len(".") + len(str(note.get("object_id")))
+    shortest = min(len(name.name), _PICTURE_NAME_LEAST + len("".join(name.suffixes)))
+    return added + shortest > LONGEST_PICTURE_NAME
 
 
 def short_picture_name(filename: str) -> str:
