@@ -419,13 +419,13 @@ async def test_tls_cut_off_without_goodbye_is_an_end(certificate):
     """What is left of a record when the connection ends is no data, and no error of another kind."""
     context = ssl.create_default_context(cafile=str(certificate))
     with TlsServer(certificate, {"a": File(CONTENT)}) as server:
-        plain = await sockets.Backend().connect_tcp("localhost", server.port, timeout=5)
+        plain = await sockets.connect("localhost", server.port, 5)
         stream = await plain.start_tls(context, "localhost", timeout=5)
         await stream.write(b"GET /a HTTP/1.1\r\n\r\n", timeout=5)
-        head = await stream.read(1, timeout=5)
+        head = await stream.read(65536, timeout=5)
         threading.Thread(target=server.break_connections).start()
         received = len(head)
-        while part := await stream.read(1, timeout=5):
+        while part := await stream.read(65536, timeout=5):
             received += len(part)
         assert received < len(CONTENT) + 1000
         await stream.aclose()

@@ -43,6 +43,8 @@ AHEAD_MEMORY = 96 * 1024 * 1024
 """Bytes that may be under way for nobody who waits for them already."""
 CROWDED_PIECE = 1024 * 1024
 """Bytes that one reader may have under way ahead of it whatever the others have."""
+LOOK_AGAIN = 0.005
+"""Seconds after which room for read-ahead is looked for again."""
 KEPT_FOR_READERS = 4
 """Connections that read-ahead leaves to those who wait."""
 KEPT_MEMORY = 96 * 1024 * 1024
@@ -89,7 +91,7 @@ class CachedHandle:
                 raise answers.changed(self._file.source.url or self._file.source.name)
             if ahead:
                 self._look_ahead(offset, size)
-            return await self._file.read(offset, size)
+            return await self._file.read(offset, size, self._ahead)
         except errors.FileChanged:
             self._generation = self._file.generation
             raise
@@ -111,6 +113,8 @@ class CachedHandle:
         for wanted in extents:
             extent = wanted
             self._ahead = [item for item in self._ahead if item.is_unread]
+            if self._ahead and self._cache.is_busy_ahead():
+                break
             if not self._cache.may_fetch_ahead(extent.length):
                 if self._ahead:
                     break
@@ -160,6 +164,7 @@ class FileCache:
         self._unrecorded: dict[int, CachedFile] = {}
         self._room = trio.lowlevel.ParkingLot()
         self._write_again_at = 0.0
+        self._look_again_at = 0.0
         self._written = 0
         self._closing = False
         self._tidy_now = trio.Event()
@@ -305,8 +310,18 @@ class FileCache:
         """Whether fetches should wait for the disk."""
         return sum(item.unsaved_length for file in self._files.values() for item in file.fetches) > MEMORY
 
+    def is_busy_ahead(self) -> bool:
+        """Whether nothing could be fetched ahead a moment ago: with many readers, looking again costs more than it."""
+        return trio.current_time() < self._look_again_at
+
     def may_fetch_ahead(self, length: int) -> bool:
         """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
+        may = self._has_room_ahead(length)
+        if not may:
+            self._look_again_at = trio.current_time() + LOOK_AGAIN
+        return may
+
+    def _has_room_ahead(self, length: int) -> bool:
         ahead = [item for file in self._files.values() for item in file.fetches if item.background and item.is_unread]
         coming = sum(not item.done and not item.from_disk for item in ahead) + self._neighbours_coming
         if coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):

@@ -31,7 +31,7 @@ from alyxfs.net import shown
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from alyxfs.files.held import Buffers
     from alyxfs.files.source import Source
@@ -113,8 +113,6 @@ class CachedFile:
         self.unrecorded: list[tuple[int, int]] = []
         """Runs of blocks that are written but not marked in the map on disk."""
         self.handles = 0
-        self._last_read: fetch.Fetch | None = None
-        """Whose bytes in memory served the last read, as they mostly serve the next."""
         self._household = household
         self._making = trio.Lock()
         self._recording = False
@@ -161,23 +159,27 @@ class CachedFile:
 
     # Reading
 
-    async def read(self, offset: int, size: int) -> bytes:
-        """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand."""
+    async def read(self, offset: int, size: int, likely: Sequence[fetch.Fetch] = ()) -> bytes:
+        """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand.
+
+        ``likely`` are fetches to look at first: with many readers there are many others.
+        """
         end = offset + size if self.size is None else min(offset + size, self.size)
         if end <= offset:
             return b""
-        item = self._last_read
-        if item is None or not item.holds(offset, end):
-            item = self._last_read = next((one for one in self.fetches if one.holds(offset, end)), None)
-        if item is not None:
-            return item.take(offset, end)
+        for item in likely:
+            if item.holds(offset, end):
+                return item.take(offset, end)
+        for item in self.fetches:
+            if item.holds(offset, end):
+                return item.take(offset, end)
         if self.blocks is not None and is_present(self.written, offset, end) and self._loading(offset) is None:
             found = self._from_disk(offset, end)
             if found:
                 return found
         limit = self._household.network.deadline
         with trio.move_on_after(limit):
-            return await self._read_slowly(offset, end)
+            return await self._read_slowly(offset, end, likely)
         url = self.source.url and shown(self.source.url)
         raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=url)
 
@@ -226,12 +228,15 @@ class CachedFile:
             return
         raise errors.DeadlineExceeded(f"The size of {self.source.name} could not be learned in time.")
 
-    async def _read_slowly(self, offset: int, end: int) -> bytes:
+    async def _read_slowly(self, offset: int, end: int, likely: Sequence[fetch.Fetch]) -> bytes:
         generation = self.generation
         parts: list[bytes] = []
         position = offset
-        self.want([self._demand(offset, end)], background=False)
-        with self._reading([item for item in self.fetches if item.start < end and offset < item.end]):
+        coming = [item for item in likely if item.covers(offset) and item.covers(end - 1)][:1]
+        if not coming:
+            self.want([self._demand(offset, end)], background=False)
+            coming = [item for item in self.fetches if item.start < end and offset < item.end]
+        with self._reading(coming):
             while position < end:
                 part = await self._next_part(position, end)
                 if self.generation != generation:

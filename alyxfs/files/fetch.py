@@ -20,6 +20,8 @@ from alyxfs.files.held import Held
 from alyxfs.net import retry_after, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from alyxfs.files.held import Buffers
     from alyxfs.net import Network, StreamedAnswer
 
@@ -72,6 +74,8 @@ class Fetch:
         self.whole = False
         """The server sends the file from its beginning, as it knows no ranges."""
         self.scope = trio.CancelScope()
+        self._filling = False
+        """A socket is being read into the buffers."""
         self._buffers = buffers
         self._held = Held(buffers, self.start, extent.length)
         self._news = trio.lowlevel.ParkingLot()
@@ -133,6 +137,17 @@ class Fetch:
         self._held.append(part)
         self._news.unpark_all()
 
+    async def fill(self, read_into: Callable[[memoryview], Awaitable[int]], most: int) -> int:
+        """Have the next bytes put into memory, and wake who waits for them; return how many came."""
+        self._filling = True
+        try:
+            count = await read_into(self._held.room(1)[0][:most])
+        finally:
+            self._filling = False
+        if not self.done:
+            self.filled(count)
+        return count
+
     def room(self, most: int) -> list[memoryview]:
         """Memory for the next bytes, of at least so many."""
         return self._held.room(most)
@@ -171,7 +186,7 @@ class Fetch:
 
     def release(self) -> None:
         """Let go of all memory: who looks here finds nothing any more."""
-        self._held.clear(is_unused=self.done and not self.saving)
+        self._held.clear(is_unused=self.done and not self.saving and not self._filling)
 
     def finish(self, error: errors.AlyxfsError | None = None) -> None:
         """No byte will follow; with an error, what is missing will not come."""
@@ -267,6 +282,13 @@ async def _attempt(network: Network, url: str, fetch: Fetch, owner: Demands, *, 
 
 
 async def _receive(answer: StreamedAnswer, body: answers.Body, fetch: Fetch, owner: Demands) -> None:
+    if answer.read_into is not None and body.end is not None and body.start == fetch.arrived:
+        while (missing := min(fetch.end, body.end) - fetch.arrived) > 0:
+            count = await fetch.fill(answer.read_into, missing)
+            if not count:
+                return
+            await owner.make_room(fetch)
+        return
     inflater = zlib.decompressobj(wbits=31) if body.gzipped else None
     position = body.start
     async for chunk in answer.chunks:

@@ -12,7 +12,7 @@ MIB = 1024 * KIB
 
 SIZES = (256 * KIB, MIB)
 """Bytes of a buffer: multiples of a page. What is shorter than the smaller one gets memory of its own."""
-MOST_FREE = 32 * MIB
+MOST_FREE = 64 * MIB
 """Bytes of buffers that wait for their next use."""
 
 

@@ -18,6 +18,7 @@ import trio
 from alyxfs import errors
 from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.connections import make_client, timeouts
+from alyxfs.net.http1 import Body
 from alyxfs.net.memory import keep_freed
 from alyxfs.net.origin import Origin, Politeness
 from alyxfs.net.sockets import reason
@@ -64,6 +65,9 @@ class StreamedAnswer:
     url: str
     chunks: AsyncIterator[bytes]
     """The body as sent, without content decoding; raises a domain error where the connection breaks."""
+    read_into: Callable[[memoryview], Awaitable[int]] | None
+    """Puts the next bytes of the body into a buffer, with no copy between, and says how many; 0 at its end. None where
+    the answer does not tell its length. Use this or ``chunks``; it raises the same."""
 
 
 class _Again(Exception):
@@ -187,7 +191,9 @@ class Network:
                 async with self._send("GET", url, headers, {"timeout": timeouts(longest_wait)}, begins_by) as response:
                     chunks = _chunks(response)
                     try:
-                        yield StreamedAnswer(response.status_code, response.headers, str(response.url), chunks)
+                        yield StreamedAnswer(
+                            response.status_code, response.headers, str(response.url), chunks, _read_into(response)
+                        )
                     finally:
                         await _end(response, chunks)
             except _Again as again:
@@ -340,6 +346,20 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
         raise _broken(str(response.url), error) from error
 
 
+def _read_into(response: httpx.Response) -> Callable[[memoryview], Awaitable[int]] | None:
+    body = response.extensions.get("body")
+    if not isinstance(body, Body) or not body.is_announced:
+        return None
+
+    async def read_into(buffer: memoryview) -> int:
+        try:
+            return await body.read_into(buffer)
+        except httpx.HTTPError as error:
+            raise _broken(str(response.url), error) from error
+
+    return read_into
+
+
 async def _end(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
     """Leave no generator suspended where the reader left before the end: httpx nests six of them, and closes none.
 
@@ -348,7 +368,8 @@ async def _end(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
         if not response.is_stream_consumed or response.is_closed:
             return
-        await response.extensions["network_stream"].aclose()
+        body = response.extensions.get("body")
+        await (body.break_off() if isinstance(body, Body) else response.extensions["network_stream"].aclose())
         try:
             async for _ in chunks:
                 pass

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from alyxfs import __version__
-from alyxfs.net.sockets import Transport
+from alyxfs.net.http1 import Transport
 
 if TYPE_CHECKING:
     import ssl
