@@ -7,6 +7,8 @@ import json
 import os
 import re
 import subprocess
+import urllib.request
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -242,9 +244,26 @@ def test_a_note_is_given_a_picture(room, tmp_path):
     (tmp_path / "figure.png").write_bytes(picture((300, 200)))
     run("cp", tmp_path / "figure.png", path)
     assert room.writes() == [("PATCH", f"/notes/{note}")] * 2
+    assert path.stat().st_size > 0, "many programs do not open what is empty"
     assert path.read_bytes() == room.asking.bytes_of(room.record("notes", note)["image"])
     with pytest.raises(OSError, match="No such file"):
         (room.drive / "notes" / "00000000-0000-4000-8000-000000000000.png").write_bytes(picture((2, 2)))
+
+
+def test_a_lost_picture_is_an_error_and_not_the_text_that_the_server_sends(room, tmp_path):
+    about = {"user": "demo", "content_type": "session", "object_id": new_session(room), "text": "a picture"}
+    note = room.asking.send("POST", "/notes", about)["id"]
+    path = room.drive / "notes" / f"{note}.png"
+    (tmp_path / "figure.png").write_bytes(picture((30, 20)))
+    run("cp", tmp_path / "figure.png", path)
+    uploads = f"{room.demo.url}/uploaded/"
+    lost = urllib.request.Request(f"{uploads}nothing", headers={"Authorization": f"Token {room.asking.token}"})
+    with urllib.request.urlopen(lost, timeout=30) as answer:
+        stored = Path(answer.read().decode()).parent
+    (stored / room.record("notes", note)["image"].removeprefix(uploads)).unlink()
+    with pytest.raises(OSError, match="No data available"):
+        path.read_bytes()
+    assert "is no picture" in room.errors()
 
 
 def test_no_delete(changing, home):

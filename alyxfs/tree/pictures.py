@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from alyxfs import errors
 from alyxfs.files import Source
 from alyxfs.tree.node import Attributes, File, Kind, Reader
+from alyxfs.tree.record import ESTIMATED_SIZE
 from alyxfs.tree.scratch import ScratchFile, ScratchHandle
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 NOTES = "notes"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp")
 """A file ``notes/<id>`` with one of these is the note's picture."""
+
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
+_SIGNATURE_BYTES = max(map(len, _SIGNATURES))
 
 
 def note_of(name: str) -> str | None:
@@ -43,14 +47,23 @@ class Picture(File):
 
     def attributes(self) -> Attributes:
         """The database does not tell the size: it is known once the picture was opened."""
-        size = (self._files.known_size(self._source) or 0) if self._source else 0
+        known = self._files.known_size(self._source) if self._source else 0
+        size = ESTIMATED_SIZE if known is None else known
         return Attributes(Kind.FILE, size, self._note.attributes().modified, 0.0, 0.0)
 
     async def open(self, process: int) -> Reader:  # noqa: ARG002 - the same for all
         """See File."""
         if self._source is None:
             raise errors.NotFound(f"The note {self._name} has no picture yet.")
-        return _Opened(await self._files.open(self._source), self._source.version)
+        opened = _Opened(await self._files.open(self._source), self._source.version)
+        # Alyx itself answers the address with a text, and 200, where no web server serves the pictures (measured).
+        if not (await opened.read(0, _SIGNATURE_BYTES)).startswith(_SIGNATURES):
+            await opened.close()
+            raise errors.NotDownloadable(
+                f"{self._source.url} is no picture: either it is lost, or the web server of this Alyx does not serve "
+                "pictures."
+            )
+        return opened
 
 
 class EditedPicture(Picture):
