@@ -69,6 +69,49 @@ def test_a_calm_list_costs_about_one_request_a_thousand_rows(count):
     assert len(source.requests) <= count / 1000 + 3
 
 
+def test_a_list_in_another_order_for_each_size_of_a_page_is_not_asked_again_and_again():
+    """As the planner of a database does it where nothing orders the rows."""
+    source = List(identifiers(900))
+    orders = {}
+
+    async def fetch(_filters, limit, offset):
+        rows = orders.setdefault(limit, random.Random(limit).sample(source.rows, len(source.rows)))
+        source.requests.append(limit)
+        return Page(len(rows), rows[offset : offset + limit], 1)
+
+    async def run():
+        walk = Walk(fetch, identify=lambda row: row["id"], has_ranges=True)
+        found = []
+        while not walk.ended:
+            found += [row["id"] for row in await walk.more()]
+        return found
+
+    assert sorted(trio.run(run)) == sorted(row["id"] for row in source.rows)
+    assert source.requests == [25, 250, 1000, 1000]
+
+
+def test_a_query_that_fails_is_told_from_rows_that_fail():
+    tried = []
+
+    async def fetch(_filters, limit, offset):
+        tried.append((limit, offset))
+        raise errors.ServerFault("Cannot resolve keyword", status=500)
+
+    async def whole(walk):
+        while True:
+            await walk.more()
+
+    def remarks(filters):
+        walk = Walk(fetch, filters, identify=lambda row: row["id"], has_ranges=True)
+        with pytest.raises(errors.ServerFault, match="Cannot resolve keyword"):
+            trio.run(whole, walk)
+        return walk.remarks
+
+    assert remarks((("django", "nonsense,1"),)) == []
+    assert len(tried) == 2
+    assert remarks(()) == [], "a list that fails as a whole leaves out no rows"
+
+
 def test_the_first_page_is_small():
     source = List(identifiers(5000))
     walked(source)

@@ -42,6 +42,9 @@ RANGE_ROWS = 925
 BAD_ROWS_IN_A_ROW = 3
 """Single rows that fail one after the other before the whole list counts as failing."""
 
+PAST_ANY_END = 1_000_000_000
+"""An offset at which no list has a row."""
+
 SPARE_REQUESTS = 64
 """Requests of ranges that may bring nothing new, beside two for each range: halvings around a few failing rows."""
 
@@ -105,6 +108,7 @@ class Walk:
         self._overlap = False
         self._bearable = MAXIMUM_PAGE  # rows that a page may have by the size and time of the last one
         self._careful = MAXIMUM_PAGE  # new rows that a page may have after failures
+        self._is_query_tested = False
         self._skipped = 0
         self._bad_in_a_row = 0
         self._steps_back = 0
@@ -139,8 +143,9 @@ class Walk:
         self._pages += 1
         self.count = page.count
         first = self._identify(page.rows[0]) if page.rows and self._overlap else self._last
-        # The row of the overlap is none of those before it, or so many went that there is no such row.
-        moved_up = self._overlap and (not self._follows(first) if page.rows else self._next > 1)
+        # The row of the overlap is none of those before it, or so many went that there is no such row. Before the front
+        # there is none: lists without an order begin with another row for each size of a page.
+        moved_up = self._overlap and self._next > 1 and not (page.rows and self._follows(first))
         self._disturbed = self._disturbed or moved_up or first != self._last
         fresh = self._unseen(page.rows)
         if page.rows:
@@ -171,6 +176,7 @@ class Walk:
         except errors.ServerFault as fault:
             if fault.status != 500:  # noqa: PLR2004 - a gateway's failure says nothing of rows
                 raise
+            await self._test_query()
             if limit > 1 + self._overlap:
                 self._careful = limit // 2
             elif self._overlap:
@@ -178,12 +184,19 @@ class Walk:
             else:
                 self._bad_in_a_row += 1
                 if self._bad_in_a_row >= BAD_ROWS_IN_A_ROW:
+                    del self.remarks[-(BAD_ROWS_IN_A_ROW - 1) :]  # not these rows fail, but the list
                     raise
                 self._skip_row(fault)
             return None
         self._bad_in_a_row = 0
         self._careful = min(MAXIMUM_PAGE, self._careful * 2)
         return page
+
+    async def _test_query(self) -> None:
+        """Ask past the end, where the server renders no row: what fails there, too, is the query and not a row."""
+        if self._filters and not self._is_query_tested:
+            self._is_query_tested = True
+            await self._fetch(self._filters, 1, PAST_ANY_END)
 
     async def _timed(self, filters: Filters, limit: int, offset: int) -> Page:
         """A page; how large and slow it was says how many rows the next one may have."""
