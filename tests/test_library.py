@@ -235,6 +235,16 @@ async def test_a_mount_without_network_has_what_was_known(alyx, path):
         assert (await library.record("files", rows[-1].key)).document == {"id": rows[-1].key, "exists": True}
 
 
+async def test_a_list_that_was_out_of_date_has_no_age_in_the_status(alyx, path):
+    async with library_of(alyx, path) as library:
+        await whole(library.listing("files"))
+        library.forget("files")
+    alyx.stop()
+    async with library_of(alyx, path) as library:
+        assert len(await whole(library.listing("files"))) == 2500
+        assert library.status()["oldest_listing"] is None
+
+
 async def test_a_new_mount_within_the_time_to_live_asks_for_no_list(alyx, path):
     async with library_of(alyx, path) as library:
         rows = await whole(library.listing("files"))

@@ -153,6 +153,8 @@ class Library:
     def status(self) -> dict[str, object]:
         """For ``.alyxfs/status.json``: times in Unix seconds."""
         listings = self._listings.all()
+        # 0 stands for one that was declared out of date: when it was fetched is not known any more.
+        times = [listing.fetched_at for listing in listings if listing.complete and listing.fetched_at]
         return {
             "server": self._api.base_url,
             "requests": self._api.requests,
@@ -162,7 +164,7 @@ class Library:
             "last_error": self._freshness.last_error,
             "listings": len(listings),
             "rows": sum(len(listing.rows) for listing in listings),
-            "oldest_listing": min((listing.fetched_at for listing in listings if listing.complete), default=None),
+            "oldest_listing": min(times, default=None),
             "records_in_memory": len(self._records),
             "remarks": [f"{listing.endpoint}: {remark}" for listing in listings for remark in listing.remarks],
         }
