@@ -126,6 +126,26 @@ def test_directories_are_the_servers(room):
     assert "Read-only" in failing("rm", "-r", room.drive / "data")
 
 
+def test_mv_tells_of_a_refused_name_and_tries_it_once(room):
+    room.asking.send("POST", "/subjects", {"nickname": "REFUSED_1", "lab": "cortexlab"})
+    room.demo.clear_requests()
+    told = failing("mv", room.file("subjects", "REFUSED_1"), room.file("subjects", "x" * 65))
+    assert "not permitted" in told
+    assert room.writes() == [("PATCH", "/subjects/REFUSED_1")]
+    assert "no more than 64 characters" in room.errors()
+
+
+def test_a_record_without_an_address_of_its_own_is_said_to_be_one(room):
+    path = room.file("projects", "R01 vision/audition")
+    os.listdir(path.parent)
+    with pytest.raises(OSError, match="not permitted"):
+        path.write_text('{"description": "changed"}')
+    assert "not permitted" in failing("rm", path)
+    assert "not permitted" in failing("mv", room.file("projects", "practice"), room.file("projects", "a/b"))
+    assert room.errors().count("The server has no address for") == 3
+    assert room.writes() == []
+
+
 def test_a_subject_gets_a_new_name(room):
     room.asking.send("POST", "/subjects", {"nickname": "OLD_1", "lab": "cortexlab"})
     room.demo.clear_requests()

@@ -337,6 +337,13 @@ class Editor:
         """The record as it is on the server now; raises NotAllowed where its name is not its own alone."""
         try:
             return await self._api.detail(endpoint.name, key)
+        except errors.NotFound as error:
+            if "/" in key:
+                raise errors.NotAllowed(
+                    f"The server has no address for {key!r}, because of the '/' in it: such {endpoint.name} are made, "
+                    "changed and deleted on Alyx's own pages."
+                ) from error
+            raise
         except errors.ServerFault as error:
             if endpoint.name in quirks.NAMES_CAN_REPEAT and endpoint.lookup:
                 page = await self._api.page(endpoint.name, ((endpoint.lookup, key),), 10, 0)

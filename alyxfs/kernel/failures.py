@@ -95,6 +95,9 @@ def answered_at_once(
                 failure = errors.AlyxfsError(f"A defect of alyxfs: {type(error).__name__}: {error}")
             subject = args[1] if len(args) > 1 and isinstance(args[1], int) else 0
             cast("_Operations", args[0]).note(name, subject, args, failure)
-            raise pyfuse3.FUSEError(errno_of(failure)) from error
+            number = errno_of(failure)
+            # Of EINVAL mv believes that a directory was moved into itself, says so, and tries again in another way.
+            is_misread = name == "rename" and number == errno.EINVAL
+            raise pyfuse3.FUSEError(errno.EPERM if is_misread else number) from error
 
     return wrapper
