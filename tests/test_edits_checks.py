@@ -165,6 +165,7 @@ def test_links_lead_to_the_records_that_show_this_one():
     dataset = {"session": "http://alyx.example/sessions/9"}
     assert quirks.linked_records("datasets", dataset) == [("sessions", "9")]
     assert quirks.linked_records("weighings", {"subject": "KS001"}) == [("subjects", "KS001")]
+    assert quirks.linked_records("surgeries", {"subject": "KS001"}) == [("subjects", "KS001")]
     assert quirks.linked_records("labs", {"name": "x"}) == []
 
 

@@ -192,6 +192,8 @@ cost each delete a request more, and its undo says that they are gone.
 LINKS: Mapping[str, Mapping[str, str]] = {
     "weighings": {"subject": "subjects"},
     "water-administrations": {"subject": "subjects", "session": "sessions"},
+    # Saving a surgery can change its subject's date of death and severity (actions/models).
+    "surgeries": {"subject": "subjects"},
     "datasets": {"session": "sessions"},
     "insertions": {"session": "sessions", "chronic_insertion": "chronic-insertions"},
     "fields-of-view": {"session": "sessions"},
