@@ -95,25 +95,21 @@ class BlockFile:
             self._close_if_unused()
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the data; shorter than asked only if somebody cut the file."""
-        return os.pread(self._descriptor, size, self._data_offset + offset)
+        """Bytes of the data; none if somebody cut the file, or if its end is missing."""
+        found = os.pread(self._descriptor, size, self._data_offset + offset)
+        return found if self._is_whole() else b""
 
     def read_into(self, buffers: Sequence[memoryview], offset: int) -> int:
         """Fill the buffers, which begin and end at pages, from a page's beginning on; return how many bytes came.
 
         What lies after the end of the content, up to the end of its block, is zeros.
         """
-        buffers = list(buffers[:PARTS_AT_ONCE])
-        position = self._data_offset + offset
-        if self._direct is not None:
-            with contextlib.suppress(OSError):  # not all that opens so reads so
-                return os.preadv(self._direct, buffers, position)
-        return os.preadv(self._descriptor, buffers, position)
+        count = self._read_some(list(buffers[:PARTS_AT_ONCE]), self._data_offset + offset)
+        return count if self._is_whole() else 0
 
     def write(self, parts: Sequence[memoryview], offset: int) -> None:
         """Put the parts at this offset of the data; raises CutError, or OSError as the disk does."""
-        if os.fstat(self._descriptor).st_size != file_length(self.fingerprint.size):
-            raise CutError(f"{self.path} was cut by somebody")
+        self._refuse_if_cut()
         position = self._data_offset + offset
         rest = list(parts)
         while rest:
@@ -121,6 +117,24 @@ class BlockFile:
             written = self._write_some(batch, position)
             position += written
             rest = _after(rest, written)
+        self._refuse_if_cut()
+
+    def _is_whole(self) -> bool:
+        """Whether the file is as long as it was made.
+
+        Who writes to one that was cut meanwhile makes it longer again, with zeros between: asked after each read.
+        """
+        return os.fstat(self._descriptor).st_size == file_length(self.fingerprint.size)
+
+    def _refuse_if_cut(self) -> None:
+        if not self._is_whole():
+            raise CutError(f"{self.path} was cut by somebody")
+
+    def _read_some(self, buffers: list[memoryview], position: int) -> int:
+        if self._direct is not None:
+            with contextlib.suppress(OSError):  # not all that opens so reads so
+                return os.preadv(self._direct, buffers, position)
+        return os.preadv(self._descriptor, buffers, position)
 
     def _write_some(self, parts: list[memoryview], position: int) -> int:
         """Write the beginning of the parts, past the page cache if that can be; return how many bytes."""

@@ -39,15 +39,15 @@ DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
 MEMORY = 128 * 1024 * 1024
 """Bytes: what all fetches together may hold before they wait for the disk."""
-AHEAD_MEMORY = 96 * 1024 * 1024
+AHEAD_MEMORY = 64 * 1024 * 1024
 """Bytes that may be under way for nobody who waits for them already."""
-CROWDED_PIECE = 1024 * 1024
+CROWDED_PIECE = 2 * 1024 * 1024
 """Bytes that one reader may have under way ahead of it whatever the others have."""
-LOOK_AGAIN = 0.005
+LOOK_AGAIN = 0.02
 """Seconds after which room for read-ahead is looked for again."""
 KEPT_FOR_READERS = 4
 """Connections that read-ahead leaves to those who wait."""
-KEPT_MEMORY = 96 * 1024 * 1024
+KEPT_MEMORY = 192 * 1024 * 1024
 """Bytes that have come, or could not be saved, and are kept for readers that come soon."""
 KEPT_READ = 16 * 1024 * 1024
 """Of these, bytes that are on disk and that somebody has read already."""
@@ -113,10 +113,11 @@ class CachedHandle:
         for wanted in extents:
             extent = wanted
             self._ahead = [item for item in self._ahead if item.is_unread]
-            if self._ahead and self._cache.is_busy_ahead():
+            has_enough = sum(item.unread_length for item in self._ahead) >= CROWDED_PIECE // 2
+            if has_enough and self._cache.is_busy_ahead():
                 break
             if not self._cache.may_fetch_ahead(extent.length):
-                if self._ahead:
+                if has_enough:
                     break
                 # Many readers at once: a piece for each still costs far fewer requests than none.
                 extent = first_piece(extent, CROWDED_PIECE, backward=self._pattern.is_backward)
@@ -327,7 +328,7 @@ class FileCache:
         if coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):
             return False
         memory = AHEAD_MEMORY if self.may_write() else KEPT_MEMORY // 3
-        return sum(item.end - max(item.held_from, item.read_to) for item in ahead) + length <= memory
+        return sum(item.unread_length for item in ahead) + length <= memory
 
     async def room(self) -> None:
         """Sleep until a save has ended."""

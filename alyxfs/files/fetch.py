@@ -36,6 +36,8 @@ PATIENCE = 0.75
 STALL = 0.25
 """Share of the deadline that may pass without a byte before the connection is given up and the fetch resumed."""
 _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+KEPT_BEHIND = 1024 * 1024
+"""Bytes before the furthest read that stay in memory: the kernel sends several reads at a time, in any order."""
 RETRIED_STATUSES = frozenset({None, 200, 206, 500, 502, 503, 504})
 """Statuses of a ServerFault that may be gone the next time; None: the connection broke."""
 
@@ -111,6 +113,11 @@ class Fetch:
         return not self.done or self.held_from < self.arrived > self.read_to
 
     @property
+    def unread_length(self) -> int:
+        """Bytes in memory, or on their way there, that nobody has read yet."""
+        return self.end - max(self.held_from, self.read_to) if self.is_unread else 0
+
+    @property
     def reach(self) -> Extent:
         """The bytes that are in memory or will come there."""
         return Extent(self.held_from, self.arrived if self.done else self.end)
@@ -161,7 +168,10 @@ class Fetch:
         """The bytes in memory from ``position`` on, at most to ``end``; ``position`` must be held and have arrived."""
         end = min(end, self._held.end)
         self.read_to = max(self.read_to, end)
-        return self._held.copy(position, end)
+        found = self._held.copy(position, end)
+        if self.is_saved:
+            self._held.drop(self.read_to - KEPT_BEHIND)
+        return found
 
     def unsaved(self) -> tuple[list[memoryview], int]:
         """What is not in the block file yet, from ``saved_to`` on, and where it ends: at a page, until all came."""
