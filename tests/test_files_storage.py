@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import trio
 
-from alyxfs.files import Source, blockfile, cache, eviction
+from alyxfs.files import Source, blockfile, cache, eviction, held
 from alyxfs.files.blockfile import Fingerprint, Verdict
 from alyxfs.files.blocks import BLOCK
 from fault_server import FaultServer, File
@@ -399,3 +401,65 @@ def test_sizes_survive_lines_that_are_cut(tmp_path):
     sizes.learn("d\n", "1", 5)
     assert KnownSizes(tmp_path / "sizes").get("a", "1", None) == 12
     assert json.dumps(sizes.get("d\n", "1", None)) == "5"
+
+
+@pytest.mark.parametrize("size", [3_000_003, 1 << 20, (1 << 20) + 4096, 5])
+def test_pieces_that_pass_the_page_cache_are_read_as_they_were_written(tmp_path, size):
+    """Written in steps, of which the disk takes whole pages directly and the rest as usual; read in either way."""
+    buffers = held.Buffers()
+    content = CONTENT[:size]
+    written, read = held.Held(buffers, 0, size), held.Held(buffers, 0, size)
+    blocks = blockfile.create(tmp_path / "a", "id", "1", Fingerprint(size), Verdict.UNKNOWN)
+    saved_to = 0
+    for start in range(0, size, 777_777):
+        written.append(content[start : start + 777_777])
+        end = written.end if written.end == size else written.end // 4096 * 4096
+        blocks.write(written.views(saved_to, end), saved_to)
+        saved_to = end
+    while read.end < size:
+        count = blocks.read_into(read.room(500_000), read.end)
+        assert count > 0
+        read.grow(min(count, size - read.end))
+    assert read.copy(0, size) == content
+    assert blocks.read(size // 3, size // 2) == content[size // 3 : size // 3 + size // 2]
+    blocks.close()
+
+
+def test_buffers_are_used_again_and_hold_what_they_should():
+    chance = random.Random(7)
+    buffers = held.Buffers()
+    for _ in range(20):
+        start, kept = chance.randrange(1 << 40), chance.choice([10, 300_000, 1 << 20])
+        one = held.Held(buffers, start, chance.choice([1000, 300_000, 3_000_003]))
+        while one.end - start < len(CONTENT):
+            position = one.end - start
+            one.append(CONTENT[position : position + chance.randrange(1, 900_000)])
+            one.drop(one.end - kept)
+            assert one.end - one.start >= min(kept, one.end - start)
+            assert one.copy(one.start, one.end) == CONTENT[one.start - start : one.end - start]
+        one.clear(is_unused=True)
+        assert one.start == one.end
+    assert 0 < sum(map(len, itertools.chain(*buffers._free.values()))) <= held.MOST_FREE
+    buffers.let_go()
+    assert not any(buffers._free.values())
+
+
+@pytest.mark.trio
+async def test_what_is_on_disk_is_read_ahead_by_threads(server, tmp_path, monkeypatch):
+    async with opened(tmp_path) as files:
+        assert await read_whole(files, source(server)) == CONTENT
+        await files.tidy()
+    asked = len(server.requests)
+    in_loop = []
+    read = blockfile.BlockFile.read
+
+    def noted(blocks, offset, size):
+        if threading.current_thread() is threading.main_thread():
+            in_loop.append(size)
+        return read(blocks, offset, size)
+
+    monkeypatch.setattr(blockfile.BlockFile, "read", noted)
+    async with opened(tmp_path) as files:
+        assert await read_whole(files, source(server)) == CONTENT
+    assert len(server.requests) == asked
+    assert sum(in_loop) < len(CONTENT) / 3
