@@ -183,7 +183,7 @@ async def _allow_writing(
     for sentence in await editor.recover():
         log.info("%s", sentence)
         drive.note_error("recovery", "journal", sentence)
-    workbench = Workbench(editor, library, nursery, changes.tell, drive.note_error)
+    workbench = Workbench(editor, library, nursery, changes.tell, changes.forget_names, drive.note_error)
     drive.allow_writing(workbench, rejected)
     stack.push_async_callback(_finish, workbench)
     return editor
@@ -206,6 +206,11 @@ class Changes:
         """Drop what the kernel keeps of nodes whose identity begins with one of these."""
         if self.operations is not None and beginnings:
             self._nursery.start_soon(self.operations.invalidate, beginnings)
+
+    def forget_names(self, directories: str, names: Collection[str]) -> None:
+        """Have names looked up anew in all directories whose identity begins so."""
+        if self.operations is not None:
+            self._nursery.start_soon(self.operations.forget_names, directories, names)
 
     def of_file(self, dataset: str) -> None:
         """A data file was found to be other than the database, or an earlier answer, said."""

@@ -210,6 +210,30 @@ def test_a_record_made_in_a_query_gets_its_fields(room):
     assert json.loads(path.read_bytes())["projects"] == ["practice"]
 
 
+def test_the_filter_by_a_subjects_nickname_is_the_field_of_a_new_weighing(room):
+    path = room.drive / "weighings" / "nickname=KS004" / "today.json"
+    path.write_text('{"weight": 21.5}')
+    made = json.loads(path.read_bytes())
+    assert (made["subject"], made["weight"]) == ("KS004", 21.5)
+
+
+def test_a_record_deleted_in_a_query_is_gone_everywhere(room):
+    made = room.drive / "weighings" / "new.json"
+    made.write_text('{"subject": "KS004", "weight": 22.5}')
+    key = json.loads(made.read_bytes())["url"].rsplit("/", 1)[-1]
+    there = room.drive / "weighings" / f"{key}.json"
+    assert there.exists()
+    subprocess.run(["rm", room.drive / "weighings" / "nickname=KS004" / f"{key}.json"], check=True)
+    until(lambda: not there.exists(), "the name's end in the endpoint's own directory", patience=5)
+
+
+def test_a_relation_that_is_named_twice_is_saved_once(room):
+    key = new_session(room)
+    path = room.file("sessions", key)
+    path.write_text('{"users": ["demo", "demo"]}')
+    assert json.loads(path.read_bytes())["users"] == ["demo"]
+
+
 def test_an_action(room):
     session = room.asking.rows("/sessions?subject=KS001&number=1")[0]
     path = room.drive / "register-file" / "new.json"

@@ -53,6 +53,13 @@ EMPTY_MEANS_ABSENT: Mapping[str, Mapping[str, Any]] = {
 }
 """Empty values that the server shows but refuses when they are sent back; a new record is sent without them."""
 
+FIELD_OF_FILTER: Mapping[str, Mapping[str, str]] = {
+    # Their filter is called as the field of subjects is, their own field is not (actions/views).
+    "weighings": {"nickname": "subject"},
+    "water-administrations": {"nickname": "subject"},
+}
+"""The fields of a new record that filters of another name select by, by endpoint."""
+
 FILLED_IN_BY_SERVER: Mapping[str, Mapping[str, Any]] = {
     # A session without users gets the one who makes it (actions/serializers).
     "sessions": {"users": []},

@@ -18,7 +18,7 @@ from alyxfs.tree import DataReader, Directory, Drive, File, Link, Writable
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
@@ -307,12 +307,21 @@ class Kernel(pyfuse3.Operations):
         for number in self._inodes.numbers(tuple(beginnings)):
             await self._invalidate(number)
 
+    async def forget_names(self, directories: str, names: Collection[str]) -> None:
+        """Make the kernel look these names up anew in all directories whose identity begins so."""
+        for number in self._inodes.numbers((directories,)):
+            for name in names:
+                await self._in_thread(pyfuse3.invalidate_entry, number, name.encode())
+
     async def _invalidate(self, number: int) -> None:
         self._inodes.versions.pop(number, None)
+        await self._in_thread(pyfuse3.invalidate_inode, number)
+
+    async def _in_thread(self, tell_kernel: Callable[..., None], *arguments: int | bytes) -> None:
         if self.has_ended:
             return
         try:
-            await trio.to_thread.run_sync(pyfuse3.invalidate_inode, number)
+            await trio.to_thread.run_sync(tell_kernel, *arguments)
         except OSError as error:
             if not self._is_gone(error):
                 raise

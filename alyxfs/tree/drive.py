@@ -78,7 +78,7 @@ class Drive:
     def note_error(self, operation: str, path: str, sentence: str) -> None:
         """Remember an error for people; errno is only its summary."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-        self._errors.append(f"{stamp} {operation} {path}: {sentence}")
+        self._errors.append(f"{stamp} {operation} {path}: {' '.join(sentence.splitlines())}")
 
     def error_lines(self) -> str:
         """The content of ``errors.log``, oldest first."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, names
+from alyxfs.edits import FIELD_OF_FILTER
 from alyxfs.tree.draft import DraftReader
-from alyxfs.tree.endpoint import SUFFIX, EndpointDirectory, Query
+from alyxfs.tree.endpoint import EndpointDirectory, Query
 from alyxfs.tree.newrecord import NewRecordFile
 from alyxfs.tree.node import Attributes, BytesReader, Directory, Entries, Kind, Node, Reader, no_such_name
 from alyxfs.tree.pictures import NOTES, EditedPicture, Picture, note_of
-from alyxfs.tree.record import RecordFile, version_of
+from alyxfs.tree.record import SUFFIX, RecordFile, version_of
 from alyxfs.tree.scratch import ScratchFile, ScratchHandle, ScratchLink
 from alyxfs.tree.workbench import Target
 
@@ -255,9 +256,11 @@ class EditedDirectory(EndpointDirectory):
     def _defaults(self) -> dict[str, Any]:
         """What the query says of a record's plain fields; a list of names as a list of one, "null" as nothing."""
         fields = self.endpoint.fields
+        field_of = FIELD_OF_FILTER.get(self.endpoint.name, {})
+        named = {field_of.get(name, name): value for name, value in self.query}
         given = {
             name: value
-            for name, value in self.query
+            for name, value in named.items()
             if name in fields and not fields[name].read_only and value not in {"", "null"}
         }
         return {name: [value] if fields[name].kind == "array" else value for name, value in given.items()}

@@ -10,7 +10,7 @@ from alyxfs import errors, names
 from alyxfs.tree.local_query import is_selected
 from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
 from alyxfs.tree.pictures import NOTES, Picture, note_of, source_of
-from alyxfs.tree.record import RecordFile
+from alyxfs.tree.record import SUFFIX, RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from alyxfs.alyx.schema import Endpoint
     from alyxfs.files import FileCache, Source
 
-SUFFIX = ".json"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,17})")
 """UUIDs in the server's form, and the integers of brain-regions (left hemisphere: negative)."""
 _DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")

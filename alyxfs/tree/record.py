@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ESTIMATED_SIZE = 4096
 """Bytes shown for a record whose detail is not known yet; the kernel asks again after open."""
 
+SUFFIX = ".json"
 NAME_LIFETIME = 60.0
 """Seconds that the kernel may keep the name of a record, where the time to live is not shorter."""
 

@@ -16,6 +16,7 @@ from alyxfs.edits import SharedMemory
 from alyxfs.tree.deletions import Deletions
 from alyxfs.tree.draft import OpenDraft, RecordHandle
 from alyxfs.tree.localnames import LocalNames
+from alyxfs.tree.record import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -67,7 +68,8 @@ class Workbench:
     """The writing side of one drive.
 
     ``_drafts`` changes only between awaits. ``changed`` tells which nodes (by the beginning of their
-    identity) the kernel must ask for again; ``note_error`` takes operation, path and sentence.
+    identity) the kernel must ask for again; ``forget_names`` which names, in directories given in the same way;
+    ``note_error`` takes operation, path and sentence.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Workbench:
         library: Library,
         nursery: trio.Nursery,
         changed: Callable[[Collection[str]], None],
+        forget_names: Callable[[str, Collection[str]], None],
         note_error: Callable[[str, str, str], None],
     ) -> None:
         self.editor = editor
@@ -86,6 +89,7 @@ class Workbench:
         self.deletions = Deletions(editor, nursery, self._deleted, note_error)
         self._library = library
         self._changed = changed
+        self._forget_names = forget_names
         self._drafts: dict[tuple[str, str], OpenDraft] = {}
         """Of records, by endpoint and key; the newest where there are several."""
         self._conflicts: dict[tuple[int, str, str], tuple[bytes, float, str]] = {}
@@ -243,8 +247,11 @@ class Workbench:
         if result.dry_run:
             self.note_error("dry run", path, result.sentence)
             return
-        self.names.unmade(f"endpoint/{result.endpoint}", result.key)
+        directory = f"endpoint/{result.endpoint}"
+        self.names.unmade(directory, result.key)
         self._touched(result, None)
+        # In queries, too, and the name of the link: the kernel itself knows only of the directory of the unlink.
+        self._forget_names(directory, [names.encode(result.key), names.encode(result.key, SUFFIX)])
 
     def _touched(self, result: SaveResult, identity: str | None) -> None:
         """Make the kernel ask again for what a write changed.
