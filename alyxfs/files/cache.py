@@ -61,6 +61,10 @@ RECORDED_AT_ONCE = 8
 """Files that are put on disk at the same time: one commit of the file system's journal serves them all."""
 RECORD_PAUSE = 5.0
 """Seconds between two rounds that put blocks on disk and mark them: what a power cut or kill may cost."""
+QUIET = 0.3
+"""Seconds without a read after which a complete file is verified, some MiB at a time."""
+LONGEST_QUIET = 5.0
+"""Seconds after which the next of these is hashed although somebody reads all the time."""
 DISK_PAUSE = 30.0
 """Seconds without caching after the disk refused a write."""
 
@@ -101,6 +105,7 @@ class CachedHandle:
         end = min(offset + size, self.size)
         if end <= offset:
             return
+        self._cache.read_at = trio.current_time()
         if not self._began:
             self._began = True
             self._cache.read_begins(self._source)
@@ -164,6 +169,8 @@ class FileCache:
         self._kept: list[tuple[CachedFile, Fetch]] = []
         self._unrecorded: dict[int, CachedFile] = {}
         self._room = trio.lowlevel.ParkingLot()
+        self.read_at = 0.0
+        """Trio time of the last read."""
         self._write_again_at = 0.0
         self._look_again_at = 0.0
         self._written = 0
@@ -381,10 +388,16 @@ class FileCache:
     async def _verify(self, file: CachedFile) -> None:
         try:
             async with self._verifying:
-                await verify(file)
+                await verify(file, self._quiet)
         finally:
             self._being_verified.discard(id(file))
             self.closed(file)
+
+    async def _quiet(self) -> None:
+        """Wait until nobody has read for a moment, at most LONGEST_QUIET."""
+        with trio.move_on_after(LONGEST_QUIET):
+            while (wait := self.read_at + QUIET - trio.current_time()) > 0:  # noqa: ASYNC110 - it may grow meanwhile
+                await trio.sleep(wait)
 
     # Housekeeping
 

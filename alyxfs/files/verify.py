@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 from typing import TYPE_CHECKING
 
 import trio
 
+from alyxfs.files import blockfile
 from alyxfs.files.blockfile import Verdict
 from alyxfs.files.blocks import Extent, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from alyxfs.files.blockfile import BlockFile
     from alyxfs.files.cachedfile import CachedFile
 
 log = logging.getLogger(__name__)
 
-HASHED_AT_ONCE = 1024 * 1024
-"""Bytes."""
+HASHED_AT_ONCE = 8 * 1024 * 1024
+"""Bytes, after which a reader is let go first."""
 REFETCHED_AT_ONCE = 8 * 1024 * 1024
 """Bytes of a request."""
 
 
-async def verify(file: CachedFile) -> None:
+async def verify(file: CachedFile, quiet: Callable[[], Awaitable[None]]) -> None:
     """Compare the MD5 of a complete file with the database's, once; a first mismatch has the file fetched again.
 
-    The verdict is kept in the cache file. A second mismatch is no error: the file is served, with a remark.
+    ``quiet`` waits until nobody reads, or has waited long enough. The verdict is kept in the cache file. A second
+    mismatch is no error: the file is served, with a remark.
     """
     blocks, expected = file.blocks, file.source.digest
     if expected is None or blocks is None or blocks.verdict in {Verdict.VERIFIED, Verdict.DIFFERS}:
         return
     try:
-        found = await blocks.in_thread(md5, blocks)
+        found = await _md5(blocks, quiet)
         if blocks is not file.blocks:
             return
         if found == expected.lower():
@@ -48,12 +53,25 @@ async def verify(file: CachedFile) -> None:
         log.info("%s could not be verified: %s", file.source.name, error)
 
 
-def md5(blocks: BlockFile) -> str:
+async def _md5(blocks: BlockFile, quiet: Callable[[], Awaitable[None]]) -> str:
     """Hash the content as it is on disk."""
     digest = hashlib.md5(usedforsecurity=False)
     size = blocks.fingerprint.size
-    for offset in range(0, size, HASHED_AT_ONCE):
-        digest.update(blocks.read(offset, min(HASHED_AT_ONCE, size - offset)))
+    buffer = memoryview(mmap.mmap(-1, HASHED_AT_ONCE))
+
+    def add(start: int) -> None:
+        end = min(start + HASHED_AT_ONCE, size)
+        while start < end:
+            count = min(blocks.read_into([buffer], start), end - start)
+            if count <= 0:
+                raise blockfile.CutError(f"{blocks.path} was cut by somebody")
+            digest.update(buffer[:count])
+            start += count
+
+    for start in range(0, size, HASHED_AT_ONCE):
+        if start:
+            await quiet()
+        await blocks.in_thread(add, start)
     return digest.hexdigest()
 
 
