@@ -3,6 +3,7 @@
 
 scripts/bench.py list            # 60,000 datasets: requests, seconds, memory of the daemon
 scripts/bench.py read            # data files, beside rclone, httpdirfs, fsspec and curl; see scripts/benchmarks/
+scripts/bench.py table X.json    # results of read as a table in Markdown
 scripts/bench.py find            # all their files in data/, cold and warm, from the server's cache tables
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import random
 import signal
@@ -140,6 +142,13 @@ def read_files(
         print(f"written: {path}")
     verdicts = [verdict for each in found.verdicts().values() for verdict in each]
     sys.exit(0 if all(verdict.met for verdict in verdicts) and not found.failures else 1)
+
+
+@benchmarks.command("table")
+@click.argument("results", type=click.Path(path_type=Path, exists=True))
+def readme_table(results: Path) -> None:
+    """Print the medians of a JSON of results as a table in Markdown, as the README has it."""
+    print(report.markdown(json.loads(results.read_text(encoding="utf-8"))))
 
 
 def missing(there: list[str], chosen: tuple[str, ...]) -> list[str]:

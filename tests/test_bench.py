@@ -137,6 +137,15 @@ def test_the_shortest_form_measures_and_leaves_nothing_behind(tmp_path):
     counted = {bar["bar"]: bar["met"] for measure in results["measures"].values() for bar in measure["bars"]}
     assert counted["no request to the file server"]
     assert counted["<= 64 KiB fetched"]
+    table = subprocess.run(
+        [sys.executable, SCRIPTS / "bench.py", "table", tmp_path / "results" / "read-shortest-part.json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.splitlines()
+    assert len(table) == 2 + len(measures)
+    assert {line.count("|") for line in table} == {table[0].count("|")}
 
 
 def test_counted_bytes_show_where_they_stand():

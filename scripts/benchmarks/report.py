@@ -161,6 +161,18 @@ def write(results: Results, directory: Path, *, plot: bool = True) -> list[Path]
     return written
 
 
+def markdown(found: Mapping[str, Any]) -> str:
+    """A table of the medians, of what :func:`write` put into JSON, for the README."""
+    measures = found["measures"].values()
+    peers = [peer for peer in PEERS if any(peer in measure["medians"] for measure in measures)]
+    lines = [f"| | {' | '.join(peers)} |", "|---|" + "---:|" * len(peers)]
+    for measure in measures:
+        medians = measure["medians"]
+        cells = [_number(medians[peer]) if peer in medians else "" for peer in peers]
+        lines.append(f"| {measure['title']}, {measure['unit']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _plot(results: Results, path: Path) -> None:
     """One panel a measure, one bar a peer."""
     matplotlib = importlib.import_module("matplotlib")
