@@ -52,3 +52,24 @@ def test_times_to_live_are_endpoints_with_seconds():
     for wrong in ("labs", "labs=", "=3", "labs=soon", "labs=-1", "labs=nan"):
         with pytest.raises(ConfigurationError, match="takes endpoints with seconds"):
             settings.Settings(time_to_live_of=wrong).times_to_live()
+
+
+def test_a_web_server_that_says_alyx_is_away_counts_as_away(demo_directory, home):
+    with (
+        running_demo(demo_directory, largest_file_mb=2, control=True) as demo,
+        mounted(demo.url, home, "--time-to-live", "0.1", "--deadline", "2") as drive,
+    ):
+
+        def status():
+            return json.loads((drive / ".alyxfs/status.json").read_bytes())
+
+        lab = (drive / "labs/cortexlab.json").read_bytes()
+        assert status()["stale_since"] is None
+        demo.control(fail={"status": 502, "count": 1000, "path_prefix": "/labs"})
+        assert (drive / "labs/cortexlab.json").read_bytes() == lab
+        until(lambda: (drive / "labs/cortexlab.json").read_bytes() == lab and status()["stale_since"], "the word of it")
+        demo.control(reset=True)
+        until(
+            lambda: (drive / "labs/cortexlab.json").read_bytes() == lab and status()["stale_since"] is None,
+            "the word that it is back",
+        )

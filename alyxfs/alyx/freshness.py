@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 DOWN_PAUSE = 2.0
 """Seconds after a failure to get an answer during which what is known is served without asking."""
 
+GATEWAY_FAILURES = frozenset({502, 503, 504})
+"""Statuses with which a web server in front of Alyx says that Alyx does not answer."""
+
 DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.Throttled, errors.ServerFault)
 """Failures in spite of which what is known may be served. AccessDenied is none: the user must get to know of it."""
 
@@ -68,9 +71,9 @@ class Freshness:
         return trio.current_time() < self._down_until
 
     def note_failure(self, error: errors.AlyxfsError) -> None:
-        """The server failed; unless it answered at all, it is not asked for what is known in the next moments."""
+        """The server failed; where it did not answer itself, it is not asked for what is known in the next moments."""
         self.last_error = str(error)
-        if isinstance(error, errors.ServerFault):
+        if isinstance(error, errors.ServerFault) and error.status not in GATEWAY_FAILURES:
             return
         self._down_until = trio.current_time() + DOWN_PAUSE
         if self.stale_since is None:
