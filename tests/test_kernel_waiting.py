@@ -7,7 +7,7 @@ import os
 import pytest
 import trio
 
-from alyxfs.kernel.waiting import RequestWait
+from alyxfs.kernel.waiting import RequestLock, RequestWait
 
 pytestmark = pytest.mark.trio
 
@@ -70,3 +70,53 @@ async def test_it_looks_no_longer_than_a_moment_and_not_again_where_nothing_came
             await wait()
         assert scope.cancelled_caught, "it must sleep in a way that other tasks and cancelling get through"
     assert len(slept) == before + 2
+
+
+async def test_requests_that_come_at_once_leave_the_other_tasks_their_turns(device):
+    reading, writing = device
+    os.write(writing, b"request")
+    wait, lock = RequestWait(reading), RequestLock()
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        with trio.fail_after(10):
+            while turns < 50:  # never, if requests alone were served
+                async with lock:
+                    await wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_task_at_a_time_waits_for_a_request(device):
+    reading, writing = device
+    wait, lock = RequestWait(reading), RequestLock()
+    inside = most = answered = 0
+
+    async def worker():
+        nonlocal inside, most, answered
+        while True:
+            async with lock:
+                inside += 1
+                most = max(most, inside)
+                await wait()
+                inside -= 1
+            os.read(reading, 1)
+            answered += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(worker)
+        for count in range(1, 40):
+            os.write(writing, b"r")
+            with trio.fail_after(10):
+                while answered < count:
+                    await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert most == 1
