@@ -403,8 +403,9 @@ def test_sizes_survive_lines_that_are_cut(tmp_path):
     assert json.dumps(sizes.get("d\n", "1", None)) == "5"
 
 
+@pytest.mark.parametrize("may_wait", [True, False])
 @pytest.mark.parametrize("size", [3_000_003, 1 << 20, (1 << 20) + 4096, 5])
-def test_pieces_that_pass_the_page_cache_are_read_as_they_were_written(tmp_path, size):
+def test_pieces_that_pass_the_page_cache_are_read_as_they_were_written(tmp_path, size, may_wait):
     """Written in steps, of which the disk takes whole pages directly and the rest as usual; read in either way."""
     buffers = held.Buffers()
     content = CONTENT[:size]
@@ -414,7 +415,7 @@ def test_pieces_that_pass_the_page_cache_are_read_as_they_were_written(tmp_path,
     for start in range(0, size, 777_777):
         written.append(content[start : start + 777_777])
         end = written.end if written.end == size else written.end // 4096 * 4096
-        blocks.write(written.views(saved_to, end), saved_to)
+        blocks.write(written.views(saved_to, end), saved_to, may_wait=may_wait)
         saved_to = end
     while read.end < size:
         count = blocks.read_into(read.room(500_000), read.end)

@@ -107,14 +107,17 @@ class BlockFile:
         count = self._read_some(list(buffers[:PARTS_AT_ONCE]), self._data_offset + offset)
         return count if self._is_whole() else 0
 
-    def write(self, parts: Sequence[memoryview], offset: int) -> None:
-        """Put the parts at this offset of the data; raises CutError, or OSError as the disk does."""
+    def write(self, parts: Sequence[memoryview], offset: int, *, may_wait: bool = True) -> None:
+        """Put the parts at this offset of the data; raises CutError, or OSError as the disk does.
+
+        With ``may_wait`` long ones go past the page cache, at the disk's own speed.
+        """
         self._refuse_if_cut()
         position = self._data_offset + offset
         rest = list(parts)
         while rest:
             batch = rest[:PARTS_AT_ONCE]
-            written = self._write_some(batch, position)
+            written = self._write_some(batch, position, may_wait=may_wait)
             position += written
             rest = _after(rest, written)
         self._refuse_if_cut()
@@ -136,10 +139,10 @@ class BlockFile:
                 return os.preadv(self._direct, buffers, position)
         return os.preadv(self._descriptor, buffers, position)
 
-    def _write_some(self, parts: list[memoryview], position: int) -> int:
+    def _write_some(self, parts: list[memoryview], position: int, *, may_wait: bool) -> int:
         """Write the beginning of the parts, past the page cache if that can be; return how many bytes."""
         whole = sum(map(len, parts)) // PAGE * PAGE
-        if self._direct is not None and whole >= DIRECT_LEAST and position % PAGE == 0:
+        if may_wait and self._direct is not None and whole >= DIRECT_LEAST and position % PAGE == 0:
             try:
                 return os.pwritev(self._direct, _before(parts, whole), position)
             except OSError as error:

@@ -6,6 +6,7 @@ never touch this state.
 
 from __future__ import annotations
 
+import functools
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -450,7 +451,9 @@ class CachedFile:
                 item.unsavable = True
                 return
             parts, end = item.unsaved()
-            await blocks.in_thread(blocks.write, parts, before)
+            # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
+            may_wait = end - before < 2 * SAVE_PIECE and not self._household.is_crowded()
+            await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
             self._household.wrote(end - before)
             if blocks is self.blocks and not item.unsavable:
                 item.saved(end, blocks)
