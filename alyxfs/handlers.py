@@ -1,10 +1,11 @@
-"""What a running drive can be told to do, by ``alyxfs refresh``, ``log``, ``diff``, ``undo`` and ``allow-deletes``."""
+"""What a running drive can be told to do, by ``alyxfs refresh``, ``pin``, ``log``, ``undo`` and their like."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
+from alyxfs.tree.pinning import pin_files, pinned_state, unpin_files
 
 if TYPE_CHECKING:
     from alyxfs.edits import Editor, Entry
@@ -18,6 +19,16 @@ def handlers(drive: Drive, operations: Kernel, editor: Editor | None) -> Handler
 
     async def refresh(order: dict[str, Any]) -> None:
         await operations.invalidate(await drive.refresh(str(order["path"])))
+
+    async def pin(order: dict[str, Any]) -> list[dict[str, object]]:
+        return await pin_files(drive, map(str, order["paths"]))
+
+    async def unpin(order: dict[str, Any]) -> int:
+        return await unpin_files(drive, map(str, order["paths"]))
+
+    async def pinned(order: dict[str, Any]) -> dict[str, int]:
+        del order
+        return await pinned_state(drive)
 
     async def log(order: dict[str, Any]) -> list[dict[str, Any]]:
         del order
@@ -35,7 +46,16 @@ def handlers(drive: Drive, operations: Kernel, editor: Editor | None) -> Handler
         del order
         _writing(editor).brake.lift()
 
-    return {"refresh": refresh, "log": log, "diff": diff, "undo": undo, "allow-deletes": allow_deletes}
+    return {
+        "refresh": refresh,
+        "pin": pin,
+        "unpin": unpin,
+        "pinned": pinned,
+        "log": log,
+        "diff": diff,
+        "undo": undo,
+        "allow-deletes": allow_deletes,
+    }
 
 
 def _writing(editor: Editor | None) -> Editor:

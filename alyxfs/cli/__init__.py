@@ -11,6 +11,7 @@ from alyxfs.cli.account import login, logout
 from alyxfs.cli.demo import demo
 from alyxfs.cli.drive import mount, refresh, umount
 from alyxfs.cli.journal import allow_deletes, diff, log, undo
+from alyxfs.cli.pinning import pin, unpin
 from alyxfs.cli.status import status
 
 EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
@@ -33,7 +34,7 @@ def commands() -> None:
     """
 
 
-for command in (mount, umount, status, refresh, log, diff, undo, allow_deletes, login, logout, demo):
+for command in (mount, umount, status, refresh, pin, unpin, log, diff, undo, allow_deletes, login, logout, demo):
     commands.add_command(command)
 
 

@@ -101,7 +101,7 @@ def drive_root(path: Path) -> Path:
             if (candidate / ".alyxfs" / "status.json").exists():
                 return candidate
         except OSError as error:
-            raise _unusable(candidate, error) from error
+            raise unusable(candidate, error) from error
     raise ConfigurationError(f"{path} is not in a drive of alyxfs.")
 
 
@@ -114,13 +114,14 @@ def prepared_mount_point(place: str) -> Path:
         if os.path.ismount(mount_point):
             raise ConfigurationError(f"Something is mounted at {mount_point} already.")
     except OSError as error:
-        raise _unusable(mount_point, error) from error
+        raise unusable(mount_point, error) from error
     if occupied:
         raise ConfigurationError(f"{mount_point} is not empty; a drive would hide what is in it.")
     return mount_point
 
 
-def _unusable(place: Path, error: OSError) -> ConfigurationError:
+def unusable(place: Path, error: OSError) -> ConfigurationError:
+    """Why nothing can be done at this place."""
     if error.errno == errno.ENOTCONN:
         return ConfigurationError(f"The process of the drive at {place} is gone: run `alyxfs umount {place}` first.")
     return ConfigurationError(f"{place} cannot be used: {error.strerror}.")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import answers, blockfile, neighbours
+from alyxfs.files import answers, blockfile, eviction, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
-from alyxfs.files.eviction import evict
 from alyxfs.files.held import Buffers
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
@@ -26,7 +25,7 @@ from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection
 
     from alyxfs.files.fetch import Fetch
     from alyxfs.files.source import OpenFile, Source
@@ -65,6 +64,8 @@ QUIET = 0.3
 """Seconds without a read after which a complete file is verified, some MiB at a time."""
 LONGEST_QUIET = 5.0
 """Seconds after which the next of these is hashed although somebody reads all the time."""
+SETTLING = 10.0
+"""Seconds that pinning waits for blocks that are on their way to the disk."""
 DISK_PAUSE = 30.0
 """Seconds without caching after the disk refused a write."""
 
@@ -239,6 +240,66 @@ class FileCache:
         if verdict is not blockfile.Verdict.DIFFERS:
             return None
         return "The content differs from the hash in the database; it was fetched twice."
+
+    # Pinned files
+
+    @property
+    def limit_bytes(self) -> int:
+        """Bytes that data files may take on disk."""
+        return self._limit
+
+    async def pin(self, sources: Collection[Source]) -> list[float]:
+        """Keep these files in the cache; return how much of each is on this machine, 0 to 1.
+
+        Pinning fetches nothing: read the files then, and pin again to see what has come and is safely on disk.
+        """
+        sizes = {self.path(source): self.known_size(source) or 0 for source in sources}
+        try:
+            await trio.to_thread.run_sync(eviction.pin, sizes, self._directory)
+        except OSError as error:
+            raise errors.ServerFault(f"Nothing was pinned: the cache directory says {error.strerror}.") from error
+        if not self.may_write():
+            await self.tidy()
+        await self._settle([(source.identity, source.version) for source in sources])
+        await self.record()
+        return [await self._share_here(source) for source in sources]
+
+    async def unpin(self, sources: Collection[Source]) -> int:
+        """Let these files go when there is need for room; return how many were pinned."""
+        try:
+            return await trio.to_thread.run_sync(eviction.unpin, [self.path(source) for source in sources])
+        except OSError as error:
+            raise errors.ServerFault(f"Not all was unpinned: the cache directory says {error.strerror}.") from error
+
+    def is_pinned(self, source: Source) -> bool:
+        """Whether the file stays in the cache."""
+        return eviction.is_pinned(self.path(source))
+
+    async def pinned_bytes(self) -> int:
+        """What all pinned files in the cache directory take when they are whole, those of other servers included."""
+        return await trio.to_thread.run_sync(eviction.pinned_bytes, self._directory)
+
+    async def _settle(self, keys: Collection[tuple[str, str]]) -> None:
+        """Wait until what has come of these files is on disk, and forget what never gets there."""
+        files = [self._files[key] for key in keys if key in self._files]
+        with trio.move_on_after(SETTLING):
+            while any(_is_saving(file) for file in files):  # noqa: ASYNC110 - a fetch may end without a save
+                await trio.sleep(0.01)
+        for file in files:
+            for item in [one for one in file.fetches if one.is_kept and not one.is_saved]:
+                file.drop(item)
+            is_known = self._files.get((file.source.identity, file.source.version)) is file
+            if is_known and file.is_idle and file.blocks is not None and file.blocks.is_removed():
+                self._forget(file)
+
+    async def _share_here(self, source: Source) -> float:
+        if self.known_size(source) == 0:
+            return 1.0
+        local = await open_local(source)
+        if local is None:
+            return self.cached_share(source)
+        await local.close()
+        return 1.0
 
     def read_begins(self, source: Source) -> None:
         """Somebody reads this file for the first time since opening it: fetch its neighbours if that is a walk."""
@@ -463,7 +524,7 @@ class FileCache:
         for file in [one for one in self._files.values() if one.is_idle and one.is_recorded]:
             self._forget(file)
         try:
-            has_room = await trio.to_thread.run_sync(evict, self._directory, self._limit)
+            has_room = await trio.to_thread.run_sync(eviction.evict, self._directory, self._limit)
         except OSError as error:
             log.info("the cache directory cannot be looked through: %s", error)
             return
@@ -471,7 +532,7 @@ class FileCache:
             self._write_again_at = 0.0
         else:
             self._write_again_at = trio.current_time() + DISK_PAUSE
-            log.info("data files are not cached for now: all room is taken by open files")
+            log.info("data files are not cached for now: all room is taken by open and pinned files")
 
     async def close(self) -> None:
         """Put on disk what there is, and close every cache file."""
@@ -479,6 +540,12 @@ class FileCache:
         await self.record()
         for file in self._files.values():
             file.close()
+
+
+def _is_saving(file: CachedFile) -> bool:
+    if file.blocks is None:
+        return False
+    return any(not (item.is_saved or item.is_kept or item.unsavable) for item in file.fetches)
 
 
 def _inflated_key(recording: Source, header: Source) -> tuple[str, str]:

@@ -84,6 +84,11 @@ class DataFileNode(File):
         """Where its bytes come from."""
         return self._tree.files
 
+    @property
+    def made_of(self) -> tuple[DataFileNode, ...]:
+        """The files that must be on this machine for this one to be."""
+        return (self,)
+
     def source(self) -> Source:
         """The file as far as it is known without asking."""
         return self._source(self.file)
@@ -106,6 +111,7 @@ class DataFileNode(File):
             "qc": self.file.qc,
             "revision": self.file.revision,
             "cached": f"{self._tree.files.cached_share(source):.0%}",
+            "pinned": "yes" if self._tree.files.is_pinned(source) else "no",
         }
         if url := source.url:
             attributes["url"] = url

@@ -101,7 +101,7 @@ class Drive:
         if endpoint is None:
             raise errors.NotFound(f"The drive has no {parts[0]!r}.")
         self.library.forget(endpoint.name)
-        node = await self._node_at(parts)
+        node = await self.node_at(parts)
         if isinstance(node, RecordFile):
             self.library.forget(endpoint.name, node.key)
             return [node.identity]
@@ -109,7 +109,7 @@ class Drive:
         return [f"endpoint/{endpoint.name}", f"record/{endpoint.name}/"]
 
     async def _refresh_data(self, parts: list[str]) -> list[str]:
-        node = await self._node_at(parts[: SESSION_DEPTH + 1])
+        node = await self.node_at(parts[: SESSION_DEPTH + 1])
         if isinstance(node, SessionDirectory):
             for place in node.places:
                 await self._catalogue.look_again(place)
@@ -122,7 +122,8 @@ class Drive:
             await self._catalogue.inventory.compare(lab, subject)
         return ["/".join(parts)]
 
-    async def _node_at(self, parts: list[str]) -> Node:
+    async def node_at(self, parts: list[str]) -> Node:
+        """The node that these names lead to, from the root on. Raises NotFound."""
         node: Node = self.root
         for part in parts:
             if not isinstance(node, Directory):

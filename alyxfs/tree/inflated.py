@@ -28,6 +28,11 @@ class InflatedNode(File):
         """The path below the drive."""
         return self._identity
 
+    @property
+    def made_of(self) -> tuple[DataFileNode, ...]:
+        """The files that must be on this machine for this one to be."""
+        return (self._recording, self._header)
+
     def attributes(self) -> Attributes:
         """The size is in the header, which is read at the first open; until then it is an estimate."""
         recording = self._recording
