@@ -2,13 +2,14 @@
 
 - The first read of a run is served exactly: a program that looks at a header shall cost a header.
 - Reads that follow each other, forward or backward, open a window twice as long as the run, up to MAXIMUM_WINDOW.
-- Reads at a fixed distance (rows of an array, chunks of a recording) get the places they will come to, and no more.
+- Reads at a fixed distance (rows of an array) get the places they will come to, and no more.
 - Anything else gets nothing.
 """
 
 from __future__ import annotations
 
 from alyxfs.files.blocks import BLOCK, Extent, pieces, touched
+from alyxfs.files.strides import Strides
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -28,9 +29,6 @@ INDEX_AT_END = (".pqt", ".parquet", ".mp4")
 """Formats whose readers look at the beginning and then at the end."""
 INDEX = 2 * BLOCK
 """Bytes: what Arrow reads first of a Parquet file."""
-FIRST_STRIDES = 8
-"""Places fetched ahead once a distance has come twice; twice as many each further time."""
-MOST_STRIDES = 64
 
 
 class ReadAhead:
@@ -44,29 +42,21 @@ class ReadAhead:
         self._direction = 0
         self._asked = 0
         """Up to where the window has been asked for, seen in the direction of the run."""
-        self._stride = 0
-        self._strides_ahead = 0
-        self._strides_wanted = FIRST_STRIDES
+        self._strides = Strides()
 
     def observe(self, start: int, end: int, size: int) -> list[Extent]:
         """Take note of a read; return what to have ahead of the next ones, in the order in which it will be wanted.
 
         What is not fetched for want of room is offered again: :meth:`asked` tells what was.
         """
-        stride = start - self._start
         direction = self._follows(start, end)
-        if direction:
-            self._continue(direction, start, end)
-        else:
-            repeated = self._end >= 0 and stride == self._stride and abs(stride) >= end - start
-            self._begin(start, end, stride)
-            if repeated:
-                return self._strided(size)
-            self._strides_ahead, self._strides_wanted = 0, FIRST_STRIDES
-            return []
+        if not direction:
+            self._begin(start, end)
+            return self._strides.ahead(size)
+        self._continue(direction, start, end)
         if self._run < ESTABLISHED and self._reads < ESTABLISHED_READS:
             return []
-        return self._window(size)
+        return self._window(self._strides.limit(size))
 
     def asked(self, extent: Extent) -> None:
         """Note that this extent of the last answer is under way."""
@@ -75,12 +65,12 @@ class ReadAhead:
         elif self._direction < 0:
             self._asked = extent.start
         else:
-            self._strides_ahead += 1
+            self._strides.asked()
 
     @property
     def is_running(self) -> bool:
         """Whether the last read followed the one before, or came at the same distance."""
-        return self._direction != 0 or self._strides_ahead > 0
+        return self._direction != 0 or self._strides.is_established
 
     @property
     def is_backward(self) -> bool:
@@ -98,14 +88,16 @@ class ReadAhead:
             return -1
         return 0
 
-    def _begin(self, start: int, end: int, stride: int) -> None:
-        self._start, self._end, self._stride = start, end, stride
+    def _begin(self, start: int, end: int) -> None:
+        self._strides.begin(start, end)
+        self._start, self._end = start, end
         self._run, self._reads, self._direction = end - start, 1, 0
 
     def _continue(self, direction: int, start: int, end: int) -> None:
         if self._direction == 0:
             self._asked = end if direction > 0 else start
         self._direction = direction
+        self._strides.extend(end)
         self._run += end - start
         self._reads += 1
         if direction > 0:
@@ -125,17 +117,6 @@ class ReadAhead:
         begin = max(0, -(-(self._start - window) // piece) * piece)
         stop = min(self._asked, self._start)
         return pieces(touched(begin, stop, size), piece)[::-1] if begin < stop else []
-
-    def _strided(self, size: int) -> list[Extent]:
-        """Give the next places, a batch at a time, once less than half of the last batch is left."""
-        self._strides_ahead = max(0, self._strides_ahead - 1)
-        if self._strides_ahead > self._strides_wanted // 4:
-            return []
-        length = self._end - self._start
-        batch = range(self._strides_ahead + 1, self._strides_wanted + 1)
-        self._strides_wanted = min(2 * self._strides_wanted, MOST_STRIDES)
-        places = (self._start + self._stride * step for step in batch)
-        return [touched(place, place + length, size) for place in places if 0 <= place < size]
 
 
 def first_piece(extent: Extent, most: int, *, backward: bool) -> Extent:

@@ -1,0 +1,189 @@
+"""Rows at a fixed distance: as they reach the detector through the kernel, and through a mount."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alyxfs.files import readahead
+from alyxfs.files.blocks import BLOCK
+from fault_server import FaultServer, File
+from mounted import mounted
+from small_alyx import identifiers, resource, small_alyx
+
+PAGE = 4096
+KERNEL_READ = 128 * 1024
+MIB = 1024 * 1024
+SIZE = 1000 * MIB
+UNKNOWING = 3
+"""Visits before a distance has come twice: these are not known ahead."""
+
+
+def faults(places):
+    """Reads of a memory map: 128 KiB around the page of each place."""
+    pages = [place // PAGE * PAGE for place in places]
+    return [[(page - KERNEL_READ // 2, page + KERNEL_READ // 2)] for page in pages]
+
+
+def long_reads(places, length):
+    """Reads of a program that reads more than the kernel asks at a time: from page to page, in pieces."""
+    visits = []
+    for place in places:
+        edges = [place // PAGE * PAGE, *range(place + KERNEL_READ, place + length, KERNEL_READ), place + length]
+        edges = [-(-edge // PAGE) * PAGE for edge in edges]
+        visits.append([*pairwise(edges)])
+    return visits
+
+
+class Reader:
+    """Reads visits, and remembers what was fetched ahead; ``missed`` are reads that had to be waited for."""
+
+    def __init__(self, size=SIZE):
+        self.pattern = readahead.ReadAhead()
+        self.size = size
+        self.blocks = set()
+
+    def read(self, start, end):
+        """Whether all of it was asked for before."""
+        touched = range(start // BLOCK, -(-end // BLOCK))
+        was_there = self.blocks.issuperset(touched)
+        for extent in self.pattern.observe(start, end, self.size):
+            assert 0 <= extent.start < extent.end <= self.size
+            self.blocks.update(range(extent.start // BLOCK, -(-extent.end // BLOCK)))
+            self.pattern.asked(extent)
+        self.blocks.update(touched)
+        return was_there
+
+    def missed(self, visits):
+        """Numbers of the visits of which something was not there."""
+        found = [[self.read(*read) for read in reads] for reads in visits]
+        return [number for number, were_there in enumerate(found) if not all(were_there)]
+
+
+DISTANCES = st.integers(300_000, 10_000_000)
+OFFSETS = st.integers(100_000, 200_000)
+
+
+@given(DISTANCES, OFFSETS, st.booleans())
+def test_page_faults_at_a_fixed_distance_are_foreseen_after_two_steps(distance, offset, backward):
+    places = [offset + row * distance for row in range(60)]
+    reader = Reader()
+    missed = reader.missed(faults(places[::-1] if backward else places))
+    assert missed == list(range(UNKNOWING))
+
+
+@given(DISTANCES, OFFSETS, st.integers(150_000, 290_000), st.booleans())
+def test_rows_that_the_kernel_reads_in_pieces_are_foreseen_whole(distance, offset, length, backward):
+    places = [offset + row * (distance + length) for row in range(40)]
+    reader = Reader()
+    missed = reader.missed(long_reads(places[::-1] if backward else places, length))
+    assert missed == list(range(UNKNOWING))
+
+
+@pytest.mark.parametrize("length", [4096, 100_000, 290_000, 1_000_000])
+@pytest.mark.parametrize("count", [3, 4, 6, 10, 20, 60])
+def test_whenever_a_reader_stops_no_more_visits_were_fetched_in_vain_than_it_made(length, count):
+    places = [row * 10_000_000 for row in range(count)]
+    reader = Reader()
+    visits = long_reads(places, length)
+    reader.missed(visits)
+    vain = {block for block in reader.blocks if block * BLOCK >= places[-1] + 5_000_000}
+    assert len(vain) <= count * (-(-length // BLOCK) + 2)
+    assert len(vain) * BLOCK <= max(2 * 16 * MIB, length)
+
+
+def test_a_pattern_that_breaks_costs_nothing_more():
+    reader = Reader()
+    reader.missed(faults([row * 1_000_000 + 500_000 for row in range(10)]))
+    assert reader.pattern.is_running
+    for place in random.Random(2).sample(range(SIZE // MIB), 50):
+        assert reader.pattern.observe(place * MIB, place * MIB + 4096, SIZE) == []
+        assert not reader.pattern.is_running
+
+
+def test_a_row_that_goes_on_and_on_becomes_a_sequential_read():
+    reader = Reader()
+    reader.missed(long_reads([row * 100 * MIB for row in range(4)], 1_000_000))
+    reads = [(start, start + KERNEL_READ) for start in range(400 * MIB, 440 * MIB, KERNEL_READ)]
+    reader.missed([reads[:32]])
+    assert reader.missed([[read] for read in reads[32:]]) == []
+
+
+PROGRAM = """
+import json, sys, time
+import numpy as np
+
+array, found = np.load(sys.argv[1], mmap_mode="r"), []
+for row in json.loads(sys.argv[2]):
+    started = time.monotonic()
+    content = array[row, 200_000:200_064].tobytes().hex()
+    found.append([content, time.monotonic() - started])
+print(json.dumps(found))
+"""
+"""A process of its own, as a page fault keeps all threads of this one waiting, the server's too."""
+DELAY = 0.1
+DISTANCE = 500_000
+ROWS = 60
+WANTED = 20
+SESSION, DATASET = identifiers(2)
+PLACE = "data/lab/Subjects/mouse/2024-05-06/001/rows.npy"
+
+
+@pytest.fixture
+def far_rows(home):
+    """An array in a drive whose file server is far, and that server."""
+    content = np.random.default_rng(5).integers(0, 256, (ROWS, DISTANCE), np.uint8)
+    session = {"id": SESSION, "lab": "lab", "subject": "mouse", "start_time": "2024-05-06T10:00:00", "number": 1}
+    with FaultServer() as server, small_alyx() as alyx:
+        header = np.lib.format.magic(1, 0)
+        description = repr({"descr": "|u1", "fortran_order": False, "shape": content.shape}).ljust(117) + "\n"
+        header += len(description).to_bytes(2, "little") + description.encode()
+        server.files["rows.npy"] = File(header + content.tobytes())
+        server.delay = DELAY
+        alyx.schema = {
+            "openapi": "3.0.3",
+            "paths": {
+                **resource("labs", "name", "name"),
+                **resource("sessions", "id", "subject", "lab", "django"),
+                **resource("datasets", "id", "session", "django"),
+                **resource("revisions", "name"),
+            },
+        }
+        alyx.lookups["labs"] = "name"
+        alyx.put("labs", [{"name": "lab", "subjects": ["mouse"]}])
+        alyx.put("datasets", [])
+        alyx.put("revisions", [])
+        alyx.put("sessions", [session])
+        dataset = {
+            "id": DATASET,
+            "name": "rows.npy",
+            "collection": "",
+            "revision": None,
+            "data_url": server.url("rows.npy"),
+            "file_size": len(server.files["rows.npy"].content),
+            "hash": "",
+            "default_revision": "True",
+            "qc": "NOT_SET",
+        }
+        alyx.details["sessions", session["id"]] = {**session, "data_dataset_session_related": [dataset]}
+        with mounted(alyx.url, home, ALYXFS_TOKEN="good") as drive:
+            yield drive / PLACE, content, server
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_rows_of_a_far_array_cost_few_round_trips_and_little_besides_them(far_rows, direction):
+    path, content, server = far_rows
+    rows = [*range(ROWS)[::direction][:WANTED]]
+    command = [sys.executable, "-c", PROGRAM, path, json.dumps(rows)]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
+    assert [bytes.fromhex(read) for read, _ in found] == [bytes(content[row, 200_000:200_064]) for row in rows]
+    assert sum(seconds > DELAY / 2 for _, seconds in found) <= 7
+    assert server.sent <= 2 * WANTED * (KERNEL_READ + BLOCK)
