@@ -377,7 +377,14 @@ class FileCache:
 
     def is_crowded(self) -> bool:
         """Whether fetches should wait for the disk."""
-        return sum(item.unsaved_length for file in self._files.values() for item in file.fetches) > MEMORY
+        return self._unsaved() > MEMORY
+
+    def is_disk_behind(self) -> bool:
+        """Whether the disk is clearly slower than the network, so that fetches will have to wait for it soon."""
+        return self._unsaved() > AHEAD_MEMORY // 2
+
+    def _unsaved(self) -> int:
+        return sum(item.unsaved_length for file in self._files.values() for item in file.fetches)
 
     def is_busy_ahead(self) -> bool:
         """Whether nothing could be fetched ahead a moment ago: with many readers, looking again costs more than it."""

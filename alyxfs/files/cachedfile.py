@@ -72,6 +72,9 @@ class Household(Protocol):
     def disk_refused(self, error: OSError) -> None:
         """The disk is full or broken."""
 
+    def is_disk_behind(self) -> bool:
+        """See FileCache."""
+
     def is_crowded(self) -> bool:
         """Whether memory should take no more."""
 
@@ -452,7 +455,7 @@ class CachedFile:
                 return
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
-            may_wait = end - before < 2 * SAVE_PIECE and not self._household.is_crowded()
+            may_wait = not self._household.is_disk_behind()
             await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
             self._household.wrote(end - before)
             if blocks is self.blocks and not item.unsavable:
