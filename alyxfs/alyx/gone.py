@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import trio
 
 from alyxfs.alyx.datafiles import session_place
-from alyxfs.alyx.walk import identity_in_url
+from alyxfs.alyx.walk import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -44,7 +44,7 @@ class Search:
         seen: set[str] = set()
 
         def take(rows: Rows) -> None:
-            seen.update(str(row["id"]) for row in rows)
+            seen.update(map(identity_of, rows))
             self._changes.add_sessions(row for row in rows if self._has_moved(row))
 
         await self._walk("sessions", _scope(lab, subject), take)
@@ -56,7 +56,7 @@ class Search:
         seen: set[str] = set()
 
         def take(rows: Rows) -> None:
-            seen.update(identity for row in rows if (identity := identity_in_url(row)) is not None)
+            seen.update(map(identity_of, rows))
             self._changes.add_datasets((row for row in rows if not self._is_offered(row)), self._personal)
 
         await self._walk("datasets", _scope(lab, subject), take)
@@ -100,10 +100,10 @@ class Search:
     async def _missing(self, endpoint: str, identities: Iterable[str], take: Callable[[Rows], None]) -> list[str]:
         """Those that the server does not have; the rows of the others go to ``take``."""
         asked = [identity for identity in identities if _UUID.fullmatch(identity)]
-        seen: set[str | None] = set()
+        seen: set[str] = set()
 
         def note(rows: Rows) -> None:
-            seen.update(str(row["id"]) if "id" in row else identity_in_url(row) for row in rows)
+            seen.update(map(identity_of, rows))
             take(rows)
 
         for start in range(0, len(asked), IDS_A_REQUEST):

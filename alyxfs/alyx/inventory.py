@@ -16,7 +16,7 @@ import re
 import time
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -32,7 +32,7 @@ from alyxfs.alyx.tables import (
     read_tables,
     unpack_tables,
 )
-from alyxfs.alyx.walk import Walk, identity_in_url
+from alyxfs.alyx.walk import Walk, identity_of
 from alyxfs.nursery import background_tasks
 
 if TYPE_CHECKING:
@@ -272,11 +272,11 @@ class Inventory:
         told: set[str] = set()
 
         def take_sessions(rows: Rows) -> None:
-            told.update(map(_identity, rows))
+            told.update(map(identity_of, rows))
             changes.add_sessions(rows)
 
         def take_datasets(rows: Rows) -> None:
-            told.update(map(_identity, rows))
+            told.update(map(identity_of, rows))
             changes.add_datasets(rows, personal)
 
         if not changes.since:
@@ -392,7 +392,7 @@ class Inventory:
         async def fetch(filters: Filters, limit: int, offset: int) -> Page:
             return await self._api.page(endpoint, filters, limit, offset)
 
-        walk = Walk(fetch, filters, identify=_identity, has_ranges=True)
+        walk = Walk(fetch, filters, identify=identity_of, has_ranges=True)
         while not walk.ended:
             take(await walk.more())
             if most is not None and (walk.count or 0) > most:
@@ -409,10 +409,6 @@ async def _known(tables: Tables, contents: Contents, changes: Changes) -> dict[s
 
 def _personal(repositories: Mapping[str, bool]) -> frozenset[str]:
     return frozenset(name for name, is_server in repositories.items() if not is_server)
-
-
-def _identity(row: Mapping[str, Any]) -> str:
-    return str(row.get("id") or identity_in_url(row))
 
 
 def _in_tables(repository: str) -> bool:

@@ -344,3 +344,8 @@ def identity_in_url(row: Mapping[str, Any]) -> str | None:
     if not isinstance(url, str):
         return None
     return unquote(urlsplit(url).path.rsplit("/", 1)[-1]) or None
+
+
+def identity_of(row: Mapping[str, Any]) -> str:
+    """The id of a row that has one; rows of datasets have it in their url alone."""
+    return str(row.get("id") or identity_in_url(row))

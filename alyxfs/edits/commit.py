@@ -364,8 +364,7 @@ class Editor:
 
     def _refuse_delete(self, endpoint: Endpoint, key: str) -> None:
         """What no request is needed for; the brake counts only what could cost the server something."""
-        if not self.allow_deletes:
-            raise errors.NotAllowed(f"{endpoint.name}/{key} is not deleted: this drive is mounted with --no-delete.")
+        self._refuse_any_delete(f"{endpoint.name}/{key}")
         if "DELETE" not in endpoint.detail_methods:
             raise errors.NotAllowed(f"The server does not let {endpoint.name} be deleted.")
         if endpoint.name == "users" and key == self._user:
@@ -377,9 +376,12 @@ class Editor:
 
     def refuse_stopped(self, path: str) -> None:
         """Raise NotAllowed where no delete at all would pass now; asks nothing and counts nothing."""
+        self._refuse_any_delete(path)
+        self.brake.refuse_pulled()
+
+    def _refuse_any_delete(self, path: str) -> None:
         if not self.allow_deletes:
             raise errors.NotAllowed(f"{path} is not deleted: this drive is mounted with --no-delete.")
-        self.brake.refuse_pulled()
 
     async def _conflict(
         self,

@@ -7,6 +7,7 @@ never touch this state.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -171,10 +172,7 @@ class CachedFile:
         end = offset + size if self.size is None else min(offset + size, self.size)
         if end <= offset:
             return b""
-        for item in likely:
-            if item.holds(offset, end):
-                return item.take(offset, end)
-        for item in self.fetches:
+        for item in itertools.chain(likely, self.fetches):
             if item.holds(offset, end):
                 return item.take(offset, end)
         if self.blocks is not None and is_present(self.written, offset, end) and self._loading(offset) is None:

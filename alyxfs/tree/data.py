@@ -236,12 +236,16 @@ def numbered(places: Sequence[SessionPlace]) -> dict[str, list[SessionPlace]]:
 class FileTree(_DataDirectory):
     """The top of a tree of data files: a session, or the aggregates."""
 
-    __slots__ = ("catalogue", "files")
+    __slots__ = ("files",)
 
     def __init__(self, catalogue: Catalogue, files: FileCache, identity: str, modified: float) -> None:
         super().__init__(catalogue, identity, modified)
-        self.catalogue = catalogue
         self.files = files
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Where everything in the tree is looked up."""
+        return self._catalogue
 
     @property
     def modified(self) -> float:
