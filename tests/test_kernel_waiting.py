@@ -104,8 +104,10 @@ async def test_one_task_at_a_time_waits_for_a_request(device):
             async with lock:
                 inside += 1
                 most = max(most, inside)
-                await wait()
-                inside -= 1
+                try:
+                    await wait()
+                finally:  # cancelled at the end of the test, it is inside no longer either
+                    inside -= 1
             os.read(reading, 1)
             answered += 1
             await trio.lowlevel.checkpoint()
