@@ -173,7 +173,7 @@ def test_the_map_never_runs_ahead_of_the_data(tmp_path):
         lambda raw: b"",
         lambda raw: raw[:4000],
         lambda raw: raw[:-1],
-        lambda raw: b"alyxfs blocks 2\n" + raw[16:],
+        lambda raw: b"alyxfs blocks 3\n" + raw[16:],
         lambda raw: raw[:16] + b"!" + raw[17:],
         lambda raw: raw[:16] + b"[1]".ljust(4079) + raw[4095:],
         lambda raw: raw[:4095] + b"\xff" + raw[4096:],

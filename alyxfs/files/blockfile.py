@@ -1,16 +1,21 @@
 """The bytes of one data file on disk: a sparse file that says itself which of its blocks are there.
 
-Layout (format 1), all in one file so that no part can be lost without the others::
+Layout (format 2), all in one file so that no part can be lost without the others::
 
     0      magic line, then a JSON object padded with spaces: identity, version, size, validators
     4095   one byte: what is known of the content's MD5 (see Verdict)
     4096   the map: one byte a block, 1 where the block is on disk
+    ...    in a file of several regions, from the next multiple of 4 on: when each was used last (Unix seconds, four
+           bytes, lowest first)
     ...    the data, from the next multiple of 4096 on
 
 A block is marked in the map only after fdatasync has put its bytes on disk, so the map may lag behind the data and
-never runs ahead of it, whatever dies. Marks are only ever set, by one-byte stores, so several processes may write
-one file at once: they all write the same bytes. Who has the file open holds a shared flock; only who gets the
-exclusive one may remove it for want of space. The modification time is that of the last use.
+never runs ahead of it, whatever dies. While anybody has the file open marks are only ever set, by one-byte stores, so
+several processes may write one file at once: they all write the same bytes. Who has the file open holds a shared
+flock; only who gets the exclusive one may take regions away for want of space, or all of it (see regions). The times
+are hints for that and may be lost; the modification time is that of the file's last use.
+
+Format 1 has no times. Its files are used as they are, and go whole.
 """
 
 from __future__ import annotations
@@ -36,16 +41,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAGIC = b"alyxfs blocks 1\n"
+MAGIC = b"alyxfs blocks 2\n"
+MAGIC_UNTIMED = b"alyxfs blocks 1\n"
+"""Of format 1; of the same length."""
 PAGE = 4096
 VERDICT_OFFSET = PAGE - 1
+REGION = 32 * 1024 * 1024
+"""Bytes of the data that have a time of last use in common, and go together for want of space: whole blocks. A part of
+the format."""
+TIME_BYTES = 4
 PARTS_AT_ONCE = 512
 """Buffers of one pwritev; the kernel takes at most 1024 (IOV_MAX)."""
 DIRECT_LEAST = 256 * 1024
 """Bytes: longer pieces go between disk and buffers without a copy in the kernel's page cache, which would cost more
 CPU than all else together and push out of memory what programs have there."""
 LOCK_WAIT = 1.0
-"""Seconds: who holds the exclusive lock is removing the file, which takes no longer."""
+"""Seconds: who holds the exclusive lock is removing the file or some regions, which takes no longer."""
 
 
 class Verdict(enum.IntEnum):
@@ -54,7 +65,7 @@ class Verdict(enum.IntEnum):
     UNKNOWN = 0
     VERIFIED = 1
     SECOND_TRY = 2
-    """A first copy differed; this one was fetched because of that."""
+    """A copy differed, and all or some of it was fetched again since."""
     DIFFERS = 3
     """Fetched twice, and not what the database says."""
 
@@ -68,6 +79,17 @@ class Fingerprint:
     last_modified: str | None = None
 
 
+@dataclass(frozen=True)
+class Header:
+    """What the first page of a cache file says."""
+
+    version: str
+    fingerprint: Fingerprint
+    verdict: Verdict
+    is_timed: bool
+    """Whether there is room for the times of last use, if the file has several regions."""
+
+
 class CutError(OSError):
     """The cache file is shorter than it was made: writing on would leave zeros where its bytes were."""
 
@@ -75,13 +97,18 @@ class CutError(OSError):
 class BlockFile:
     """An open cache file. Its methods may wait for the disk; only :meth:`read` is meant for the event loop."""
 
-    def __init__(self, descriptor: int, path: pathlib.Path, fingerprint: Fingerprint, verdict: Verdict) -> None:
+    def __init__(self, descriptor: int, path: pathlib.Path, header: Header) -> None:
         self._descriptor = descriptor
         self.path = path
-        self.fingerprint = fingerprint
-        self.verdict = verdict
-        self._data_offset = data_offset(fingerprint.size)
-        self._direct = _open_direct(descriptor) if fingerprint.size >= DIRECT_LEAST else None
+        self.fingerprint = header.fingerprint
+        self.verdict = header.verdict
+        size = header.fingerprint.size
+        self._data_offset = data_offset(size, is_timed=header.is_timed)
+        self._length = file_length(size, is_timed=header.is_timed)
+        self._times_offset = times_offset(size) if header.is_timed and region_count(size) > 1 else None
+        self._used: set[int] = set()
+        """Regions used since the last record, if the file keeps times; every thread may add some."""
+        self._direct = _open_direct(descriptor) if size >= DIRECT_LEAST else None
         self._threads = 0
         self._closing = False
 
@@ -96,15 +123,19 @@ class BlockFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the data; none if somebody cut the file, or if its end is missing."""
+        self._note_use(offset, size)
         found = os.pread(self._descriptor, size, self._data_offset + offset)
         return found if self._is_whole() else b""
 
-    def read_into(self, buffers: Sequence[memoryview], offset: int) -> int:
+    def read_into(self, buffers: Sequence[memoryview], offset: int, *, is_use: bool = True) -> int:
         """Fill the buffers, which begin and end at pages, from a page's beginning on; return how many bytes came.
 
-        What lies after the end of the content, up to the end of its block, is zeros.
+        What lies after the end of the content, up to the end of its block, is zeros. With ``is_use`` the bytes count
+        as used by somebody.
         """
         count = self._read_some(list(buffers[:PARTS_AT_ONCE]), self._data_offset + offset)
+        if is_use:
+            self._note_use(offset, count)
         return count if self._is_whole() else 0
 
     def write(self, parts: Sequence[memoryview], offset: int, *, may_wait: bool = True) -> None:
@@ -121,13 +152,18 @@ class BlockFile:
             position += written
             rest = _after(rest, written)
         self._refuse_if_cut()
+        self._note_use(offset, position - self._data_offset - offset)
+
+    def _note_use(self, offset: int, size: int) -> None:
+        if self._times_offset is not None:
+            self._used.update(range(offset // REGION, region_count(offset + size)))
 
     def _is_whole(self) -> bool:
         """Whether the file is as long as it was made.
 
         Who writes to one that was cut meanwhile makes it longer again, with zeros between: asked after each read.
         """
-        return os.fstat(self._descriptor).st_size == file_length(self.fingerprint.size)
+        return os.fstat(self._descriptor).st_size == self._length
 
     def _refuse_if_cut(self) -> None:
         if not self._is_whole():
@@ -150,11 +186,32 @@ class BlockFile:
                     raise
         return os.pwritev(self._descriptor, parts, position)
 
+    @property
+    def has_uses(self) -> bool:
+        """Whether regions were used whose times are not stored yet."""
+        return bool(self._used)
+
     def record(self, runs: Sequence[tuple[int, int]]) -> None:
-        """Mark the blocks of these runs (first, after the last) as present, after their bytes are on disk."""
-        os.fdatasync(self._descriptor)
+        """Mark the blocks of these runs (first, after the last) as present, after their bytes are on disk.
+
+        Stores the times of last use, too.
+        """
+        self._store_times()
+        if runs:
+            os.fdatasync(self._descriptor)
         for first, last in runs:
             os.pwrite(self._descriptor, b"\x01" * (last - first), PAGE + first)
+
+    def _store_times(self) -> None:
+        if self._times_offset is None:
+            return
+        now = int(time.time()).to_bytes(TIME_BYTES, "little")
+        while self._used:
+            try:
+                region = self._used.pop()
+            except KeyError:  # another thread stores them, too
+                return
+            os.pwrite(self._descriptor, now, self._times_offset + region * TIME_BYTES)
 
     def recorded(self, first: int, last: int) -> bytes:
         """The map's bytes of these blocks as they are on disk now: another process may have fetched them."""
@@ -214,14 +271,27 @@ def _after(parts: Sequence[memoryview], length: int) -> list[memoryview]:
     return found
 
 
-def data_offset(size: int) -> int:
+def region_count(size: int) -> int:
+    """How many regions a file of ``size`` bytes has; the last one may be short."""
+    return -(-size // REGION)
+
+
+def times_offset(size: int) -> int:
+    """Where the times of the regions of a file of ``size`` bytes begin."""
+    return -(-(PAGE + block_count(size)) // TIME_BYTES) * TIME_BYTES
+
+
+def data_offset(size: int, *, is_timed: bool) -> int:
     """Where the data of a file of ``size`` bytes begins."""
-    return -(-(PAGE + block_count(size)) // PAGE) * PAGE
+    end = PAGE + block_count(size)
+    if is_timed and region_count(size) > 1:
+        end = times_offset(size) + TIME_BYTES * region_count(size)
+    return -(-end // PAGE) * PAGE
 
 
-def file_length(size: int) -> int:
+def file_length(size: int, *, is_timed: bool) -> int:
     """Bytes of the cache file of a file of ``size`` bytes, holes included."""
-    return data_offset(size) + block_count(size) * BLOCK
+    return data_offset(size, is_timed=is_timed) + block_count(size) * BLOCK
 
 
 def create(
@@ -240,7 +310,7 @@ def create(
     descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(descriptor, header.ljust(VERDICT_OFFSET) + bytes([verdict]), 0)
-        os.ftruncate(descriptor, file_length(fingerprint.size))
+        os.ftruncate(descriptor, file_length(fingerprint.size, is_timed=True))
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.link(scratch, path)
     except FileExistsError:
@@ -255,7 +325,7 @@ def create(
         raise
     finally:
         scratch.unlink()
-    return BlockFile(descriptor, path, fingerprint, verdict)
+    return BlockFile(descriptor, path, Header(version, fingerprint, verdict, is_timed=True))
 
 
 def open_existing(path: pathlib.Path, version: str) -> BlockFile | None:
@@ -277,10 +347,10 @@ def open_existing(path: pathlib.Path, version: str) -> BlockFile | None:
         if os.fstat(descriptor).st_nlink == 0:
             os.close(descriptor)
             continue
-        header = _read_header(descriptor)
-        if header is not None and header[0] == version:
+        header = read_header(descriptor)
+        if header is not None and header.version == version:
             os.utime(descriptor)
-            return BlockFile(descriptor, path, *header[1:])
+            return BlockFile(descriptor, path, header)
         os.close(descriptor)
         path.unlink(missing_ok=True)
         return None
@@ -293,27 +363,27 @@ def look(path: pathlib.Path, version: str) -> tuple[float, Verdict]:
     except OSError:
         return 0.0, Verdict.UNKNOWN
     try:
-        header = _read_header(descriptor)
-        if header is None or header[0] != version:
+        header = read_header(descriptor)
+        if header is None or header.version != version:
             return 0.0, Verdict.UNKNOWN
-        count = block_count(header[1].size)
-        return os.pread(descriptor, count, PAGE).count(1) / count if count else 1.0, header[2]
+        count = block_count(header.fingerprint.size)
+        return os.pread(descriptor, count, PAGE).count(1) / count if count else 1.0, header.verdict
     finally:
         os.close(descriptor)
 
 
-def _read_header(descriptor: int) -> tuple[str, Fingerprint, Verdict] | None:
-    """Version, fingerprint and verdict, or None where this is no whole file of this format."""
+def read_header(descriptor: int) -> Header | None:
+    """What the first page says, or None where this is no whole file of a format known here."""
     page = os.pread(descriptor, PAGE, 0)
-    if len(page) < PAGE or not page.startswith(MAGIC):
+    if len(page) < PAGE or not page.startswith((MAGIC, MAGIC_UNTIMED)):
         return None
     try:
         fields = json.loads(page[len(MAGIC) : VERDICT_OFFSET])
         fingerprint = Fingerprint(fields["size"], fields["etag"], fields["last_modified"])
         verdict = Verdict(page[VERDICT_OFFSET])
-        version = fields["version"]
+        header = Header(fields["version"], fingerprint, verdict, is_timed=page.startswith(MAGIC))
     except (ValueError, KeyError, TypeError):
         return None
-    if os.fstat(descriptor).st_size != file_length(fingerprint.size):
+    if os.fstat(descriptor).st_size != file_length(fingerprint.size, is_timed=header.is_timed):
         return None
-    return version, fingerprint, verdict
+    return header

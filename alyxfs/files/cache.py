@@ -502,8 +502,9 @@ class FileCache:
             written = self._written
 
     async def record(self) -> None:
-        """Put on disk and mark what has been written."""
+        """Put on disk and mark what has been written, and note what was used."""
         files, self._unrecorded = self._unrecorded, {}
+        files |= {id(file): file for file in self._files.values() if file.is_used}
         limiter = trio.CapacityLimiter(RECORDED_AT_ONCE)
 
         async def record_one(file: CachedFile) -> None:

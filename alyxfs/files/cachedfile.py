@@ -141,8 +141,13 @@ class CachedFile:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the map on disk marks all that was written."""
-        return not self.unrecorded and not self._recording
+        """Whether the cache file says itself all that was written and used."""
+        return not self.unrecorded and not self._recording and not self.is_used
+
+    @property
+    def is_used(self) -> bool:
+        """Whether parts were used that the cache file does not know of."""
+        return self.blocks is not None and self.blocks.has_uses
 
     async def open_blocks(self) -> None:
         """Take up what the cache directory holds of this file, the first time."""
@@ -481,10 +486,10 @@ class CachedFile:
         self._household.to_record(self)
 
     async def record(self) -> None:
-        """Mark in the map on disk what has been written since the last time."""
+        """Note in the cache file what has been written and used since the last time."""
         runs, self.unrecorded = self.unrecorded, []
         blocks = self.blocks
-        if not runs or blocks is None:
+        if blocks is None or not (runs or self.is_used):
             return
         self._recording = True
         try:
@@ -494,7 +499,7 @@ class CachedFile:
             return
         finally:
             self._recording = False
-        if blocks is self.blocks and not self.absent:
+        if runs and blocks is self.blocks and not self.absent:
             self._household.completed(self)
 
     # Content

@@ -1,7 +1,10 @@
-"""Keeping the cache directory within its limit: the files that were not used for the longest time go first.
+"""Keeping the cache directory within its limit: what was not used for the longest time goes first.
+
+A file of which no more than a region is on disk goes whole; of others the regions go one by one (see regions), unless
+the file system knows no holes: then all files go whole.
 
 Several processes may share the directory. Who has a file open holds a shared lock on it (see blockfile), so only files
-that nobody has open can be removed, and one process at a time looks for them. All of this waits for the disk: call it
+that nobody has open lose something, and one process at a time looks for them. All of this waits for the disk: call it
 in a thread.
 
 Pinned files stay. The mark is a file of the same name in a directory of its own, not an attribute of the cache file:
@@ -13,13 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import logging
 import os
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
+
+from alyxfs.files import blockfile, regions
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Iterator, Mapping
+
+log = logging.getLogger(__name__)
 
 FREE_SHARE = 0.05
 """Of the disk, which always stays free."""
@@ -29,37 +39,55 @@ PINNED = "pinned"
 """Directory of the marks, in that of the cache."""
 SCRATCH_SECONDS = 3600.0
 """After which a scratch file is a leftover of a process that died."""
+REGIONS_AT_ONCE = 8
+"""That are taken from a file under one lock: some tenths of a second, as a region takes about 10 ms on ext4."""
+TURN = 0.03
+"""Seconds between two locks of a file: who waits to open it tries again each 10 ms."""
 
 
 class Use(NamedTuple):
-    """A cache file on disk."""
+    """A cache file on disk, or one of its regions."""
 
     last_used: float
     """Unix seconds."""
     occupied: int
     """Bytes on disk: the holes of a sparse file do not count."""
     path: pathlib.Path
+    region: int | None = None
+    """None: the whole file."""
 
 
 def evict(directory: pathlib.Path, limit_bytes: int) -> bool:
-    """Remove the least recently used files where there are too many; return whether there is room for more.
+    """Remove what was least recently used where there is too much; return whether there is room for more.
 
     Raises OSError where the directory cannot be read.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(directory):
-        uses = sorted(_uses(directory))
-        occupied = sum(use.occupied for use in uses)
+    with _locked(directory) as lock:
+        files = list(_files(directory))
+        occupied = sum(use.occupied for use in files)
         lacking = _lacking(directory)
         if occupied <= limit_bytes and lacking <= 0:
             return True
         to_free = max(occupied - int(limit_bytes * AIM), lacking)
-        for use in uses:
-            if to_free <= 0:
-                break
-            if not is_pinned(use.path) and _remove(use.path):
-                to_free -= use.occupied
+        uses = itertools.chain.from_iterable(map(_parts, files)) if _knows_holes(lock) else files
+        oldest_first = iter(sorted(uses, key=attrgetter("last_used")))
+        while to_free > 0 and (chosen := _next(oldest_first, to_free)):
+            for path, parts in chosen.items():
+                if to_free > 0 and not is_pinned(path):
+                    to_free -= _evict(path, parts)
         return to_free <= max(0, int(limit_bytes * (1 - AIM))) and _lacking(directory) <= 0
+
+
+def _next(uses: Iterator[Use], to_free: int) -> dict[pathlib.Path, list[Use]]:
+    """Take as many from the iterator as free so many bytes, and sort them by file; none where it is at its end."""
+    chosen: dict[pathlib.Path, list[Use]] = {}
+    for use in uses:
+        chosen.setdefault(use.path, []).append(use)
+        to_free -= use.occupied
+        if to_free <= 0:
+            break
+    return chosen
 
 
 def pin(sizes: Mapping[pathlib.Path, int], directory: pathlib.Path) -> None:
@@ -103,12 +131,12 @@ def _mark(path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _locked(directory: pathlib.Path) -> Iterator[None]:
-    """Be the only one that evicts or pins."""
+def _locked(directory: pathlib.Path) -> Iterator[int]:
+    """Be the only one that evicts or pins; gives the descriptor of the file that tells the others."""
     descriptor = os.open(directory / "eviction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -119,10 +147,11 @@ def _lacking(directory: pathlib.Path) -> int:
     return int((disk.f_blocks * FREE_SHARE - disk.f_bavail) * disk.f_frsize)
 
 
-def _uses(directory: pathlib.Path) -> Iterator[Use]:
+def _files(directory: pathlib.Path) -> Iterator[Use]:
     for folder, _, names in os.walk(directory / "blocks-1"):
+        place = directory / folder
         for name in names:
-            path = directory / folder / name
+            path = place / name
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
                 if name.startswith("new-"):
@@ -132,17 +161,87 @@ def _uses(directory: pathlib.Path) -> Iterator[Use]:
                 yield Use(status.st_mtime, status.st_blocks * 512, path)
 
 
-def _remove(path: pathlib.Path) -> bool:
-    """Remove a cache file unless somebody has it open."""
+def _knows_holes(descriptor: int) -> bool:
+    """Whether the file system of this file takes parts of files away."""
+    try:
+        regions.punch(descriptor, 0, blockfile.PAGE)
+    except OSError:
+        return False
+    return True
+
+
+def _parts(file: Use) -> list[Use]:
+    """What of a file goes on its own: its regions, or all of it."""
+    if file.occupied <= blockfile.REGION:
+        return [file]
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return [file]
+    try:
+        found = regions.regions_of(descriptor)
+    except OSError:
+        found = []
+    finally:
+        os.close(descriptor)
+    return [Use(region.last_used, region.occupied, file.path, region.number) for region in found] or [file]
+
+
+def _evict(path: pathlib.Path, parts: list[Use]) -> int:
+    """Remove these parts of a cache file, or all of it, unless somebody has it open; return the bytes that are free."""
+    freed = 0
+    for first in range(0, len(parts), REGIONS_AT_ONCE):
+        if first:
+            time.sleep(TURN)
+        with _alone(path) as descriptor:
+            if descriptor is None:
+                break
+            freed += _evict_some(descriptor, path, parts[first:])
+    return freed
+
+
+def _evict_some(descriptor: int, path: pathlib.Path, parts: list[Use]) -> int:
+    """Remove the first of these parts, all of the file if nothing else is in it; return the bytes that are free.
+
+    What was used since it was chosen stays.
+    """
+    status = os.fstat(descriptor)
+    occupied = status.st_blocks * 512
+    if parts[0].region is None:
+        if status.st_mtime > parts[0].last_used:
+            return 0
+    else:
+        chosen = {part.region: part.last_used for part in parts}
+        there = regions.regions_of(descriptor)
+        cold = [region for region in there if region.last_used <= chosen.get(region.number, -1)]
+        if len(cold) < len(there):
+            first = {part.region for part in parts[:REGIONS_AT_ONCE]}
+            now = [region for region in cold if region.number in first]
+            try:
+                regions.take_away(descriptor, [region.number for region in now])
+                # Some file systems tell only later what is free: then what was marked must do.
+                freed = occupied - os.fstat(descriptor).st_blocks * 512
+                return max(freed, sum(region.occupied for region in now))
+            except OSError as error:
+                log.info("a cache file goes whole, as parts of it cannot: %s", error)
+    path.unlink(missing_ok=True)
+    return occupied
+
+
+@contextlib.contextmanager
+def _alone(path: pathlib.Path) -> Iterator[int | None]:
+    """Give the descriptor of a cache file that nobody else opens meanwhile; None where it is in use, or gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return False
+        yield None
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_there = os.fstat(descriptor).st_nlink > 0
+        except BlockingIOError:
+            is_there = False
+        yield descriptor if is_there else None
     finally:
         os.close(descriptor)
-    return True

@@ -62,7 +62,7 @@ async def _md5(blocks: BlockFile, quiet: Callable[[], Awaitable[None]]) -> str:
     def add(start: int) -> None:
         end = min(start + HASHED_AT_ONCE, size)
         while start < end:
-            count = min(blocks.read_into([buffer], start), end - start)
+            count = min(blocks.read_into([buffer], start, is_use=False), end - start)
             if count <= 0:
                 raise blockfile.CutError(f"{blocks.path} was cut by somebody")
             digest.update(buffer[:count])
