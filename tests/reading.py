@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from alyxfs.files import Source, open_file_cache
+from alyxfs.files import Source, blockfile, open_file_cache
+from alyxfs.files.blocks import BLOCK, block_count
 from alyxfs.net import open_network
 
 
@@ -46,3 +47,25 @@ async def until(condition, seconds=5):
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in threads and other processes
             await trio.sleep(0.01)
+
+
+def cache_files(directory):
+    return [path for path in (directory / "blocks-1").rglob("*") if path.is_file()]
+
+
+def assert_marked_blocks_are_right(directory, content):
+    """Every block that the maps in this cache directory mark holds the server's bytes; return how many there are."""
+    marked = 0
+    for path in cache_files(directory):
+        if path.name.startswith("new-"):
+            continue
+        blocks = blockfile.open_existing(path, "1")
+        assert blocks is not None
+        present = blocks.recorded(0, block_count(len(content)))
+        for block, mark in enumerate(present):
+            if mark:
+                marked += 1
+                expected = content[block * BLOCK : (block + 1) * BLOCK]
+                assert blocks.read(block * BLOCK, len(expected)) == expected, f"block {block} is wrong"
+        blocks.close()
+    return marked

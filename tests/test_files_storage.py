@@ -24,7 +24,7 @@ from alyxfs.files import Source, blockfile, cache, eviction, held
 from alyxfs.files.blockfile import Fingerprint, Verdict
 from alyxfs.files.blocks import BLOCK
 from fault_server import FaultServer, File
-from reading import opened, read_whole, source, until
+from reading import assert_marked_blocks_are_right, cache_files, opened, read_whole, source, until
 
 CONTENT = random.Random(1).randbytes(3_000_003)
 KILLS = int(os.environ.get("ALYXFS_KILLS", "8"))
@@ -40,10 +40,6 @@ def server():
 def recorded_soon(monkeypatch):
     """Put on disk what was written within some hundredths of a second, not within five."""
     monkeypatch.setattr(cache, "RECORD_PAUSE", 0.05)
-
-
-def cache_files(directory):
-    return [path for path in (directory / "blocks-1").rglob("*") if path.is_file()]
 
 
 READER = """
@@ -77,24 +73,6 @@ def start_reader(directory, url, seed):
     return reader
 
 
-def assert_marked_blocks_are_right(directory):
-    """Every block that the map marks holds the server's bytes."""
-    marked = 0
-    for path in cache_files(directory):
-        if path.name.startswith("new-"):
-            continue
-        blocks = blockfile.open_existing(path, "1")
-        assert blocks is not None
-        present = blocks.recorded(0, -(-len(CONTENT) // BLOCK))
-        for block, mark in enumerate(present):
-            if mark:
-                marked += 1
-                expected = CONTENT[block * BLOCK : (block + 1) * BLOCK]
-                assert blocks.read(block * BLOCK, len(expected)) == expected, f"block {block} is wrong"
-        blocks.close()
-    return marked
-
-
 @pytest.mark.timeout(60 + KILLS)
 def test_no_byte_is_wrong_after_any_kill(server, tmp_path):
     chance = random.Random(5)
@@ -105,7 +83,7 @@ def test_no_byte_is_wrong_after_any_kill(server, tmp_path):
         with start_reader(directory, server.url("a.npy"), number) as reader:
             time.sleep(chance.random() * 0.25)
             reader.send_signal(signal.SIGKILL)
-        marked += assert_marked_blocks_are_right(directory)
+        marked += assert_marked_blocks_are_right(directory, CONTENT)
     assert marked
 
     async def read_all():
@@ -128,7 +106,7 @@ def test_processes_share_one_directory(server, tmp_path):
         with reader:
             assert reader.poll() is None
             reader.kill()
-    assert assert_marked_blocks_are_right(tmp_path) == -(-len(CONTENT) // BLOCK)
+    assert assert_marked_blocks_are_right(tmp_path, CONTENT) == -(-len(CONTENT) // BLOCK)
     assert len(cache_files(tmp_path)) == 1
 
 
