@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alyxfs.files import blocks, neighbours, readahead
+from alyxfs.files import blocks, formats, neighbours, readahead
 from alyxfs.files.blocks import BLOCK, Extent
 from alyxfs.files.source import Source
 
@@ -149,10 +149,10 @@ def test_the_first_piece_is_the_one_wanted_first():
 
 
 def test_the_index_of_a_format_that_has_it_at_the_end_comes_with_the_beginning():
-    assert readahead.index_at_end("a.pqt", 0, 10 * MIB).end == 10 * MIB
-    assert readahead.index_at_end("a.pqt", 5 * MIB, 10 * MIB) is None
-    assert readahead.index_at_end("a.pqt", 0, 100_000) is None
-    assert readahead.index_at_end("a.npy", 0, 10 * MIB) is None
+    assert formats.index_at_end("a.pqt", 0, 10 * MIB).end == 10 * MIB
+    assert formats.index_at_end("a.pqt", 5 * MIB, 10 * MIB) is None
+    assert formats.index_at_end("a.pqt", 0, 100_000) is None
+    assert formats.index_at_end("a.npy", 0, 10 * MIB) is None
 
 
 @given(st.integers(200_000, 3_000_000), st.integers(1, 8192))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from alyxfs.files import readahead
 from alyxfs.files.blocks import BLOCK
+from alyxfs.files.formats import Parts
 from fault_server import FaultServer, File
 from mounted import mounted
 from small_alyx import identifiers, resource, small_alyx
@@ -43,11 +44,22 @@ def long_reads(places, length):
     return visits
 
 
+def mapped(places, length):
+    """Page faults in all of so many bytes: 128 KiB around the first, then as much again before it is wanted."""
+    visits = []
+    for place in places:
+        begin = place // PAGE * PAGE - KERNEL_READ // 2
+        edges = range(begin, place + length + 2 * KERNEL_READ, KERNEL_READ)
+        visits.append([(max(0, start), end) for start, end in pairwise(edges)])
+    return visits
+
+
 class Reader:
     """Reads visits, and remembers what was fetched ahead; ``missed`` are reads that had to be waited for."""
 
-    def __init__(self, size=SIZE):
+    def __init__(self, size=SIZE, parts=None):
         self.pattern = readahead.ReadAhead()
+        self.pattern.learn(parts)
         self.size = size
         self.blocks = set()
 
@@ -115,6 +127,70 @@ def test_a_row_that_goes_on_and_on_becomes_a_sequential_read():
     reads = [(start, start + KERNEL_READ) for start in range(400 * MIB, 440 * MIB, KERNEL_READ)]
     reader.missed([reads[:32]])
     assert reader.missed([[read] for read in reads[32:]]) == []
+
+
+ROW = 300_000
+ROWS_OF_ARRAY = Parts(range(128, 128 + 3000 * ROW + 1, ROW), are_whole=False)
+
+
+def count_of(visits):
+    """Blocks that are read."""
+    return len({block for reads in visits for read in reads for block in range(read[0] // BLOCK, -(-read[1] // BLOCK))})
+
+
+@pytest.mark.parametrize("step", [2, 3, 10, -2, -7])
+@pytest.mark.parametrize("first", [0, 1, 1500])
+def test_rows_of_an_array_are_foreseen_after_one_step_and_nothing_between_them(first, step):
+    numbers = [first + number * step for number in range(60) if first + number * step >= 0]
+    visits = mapped([128 + number * ROW for number in numbers], ROW)
+    reader = Reader(parts=ROWS_OF_ARRAY)
+    if len(numbers) > 1:
+        assert {0} <= {*reader.missed(visits)} <= {0, 1}
+        between = range(min(numbers) * ROW // BLOCK - 2, (max(numbers) + 2) * ROW // BLOCK)
+        assert len(reader.blocks.intersection(between)) <= 1.3 * count_of(visits)
+
+
+@pytest.mark.parametrize("length", [64, 5000, ROW])
+def test_of_random_rows_each_comes_whole_and_hardly_another_one(length):
+    numbers = random.Random(3).sample(range(1, 3000), 100)
+    visits = mapped([128 + number * ROW for number in numbers], length)
+    reader = Reader(parts=ROWS_OF_ARRAY)
+    reads = [[reader.read(*read) for read in visit] for visit in visits]
+    assert sum(not was_there for visit in reads[1:] for was_there in visit[1:]) == 0
+    assert len(reader.blocks) <= 1.3 * count_of(visits)
+
+
+@pytest.mark.parametrize("reads", [mapped, long_reads])
+def test_of_a_single_row_the_rest_is_fetched_and_no_more(reads):
+    visits = reads([128 + 1500 * ROW], ROW)
+    reader = Reader(parts=ROWS_OF_ARRAY)
+    reader.missed(visits)
+    assert len(reader.blocks) <= count_of(visits) + 1
+
+
+def test_rows_that_are_read_in_order_become_a_sequential_read():
+    visits = [[(start, start + KERNEL_READ)] for start in range(0, 3000 * ROW, KERNEL_READ)]
+    assert len(Reader(parts=ROWS_OF_ARRAY).missed(visits)) <= len(Reader().missed(visits))
+    visits = visits[1000:]
+    assert len(Reader(parts=ROWS_OF_ARRAY).missed(visits)) <= len(Reader().missed(visits)) + 6
+
+
+@given(st.lists(st.integers(1_000_000, 3_000_000), min_size=60, max_size=60), st.integers(2, 6), st.booleans())
+def test_chunks_of_different_lengths_are_foreseen_whole(lengths, step, in_one_read):
+    edges = [0]
+    for length in lengths:
+        edges.append(edges[-1] + length)
+    chunks = Parts(edges, are_whole=True)
+    visited = range(1, 60, step)
+    if in_one_read:
+        visits = [[(edges[number], edges[number + 1])] for number in visited]
+    else:
+        visits = [long_reads([edges[number]], edges[number + 1] - edges[number])[0] for number in visited]
+    reader = Reader(edges[-1], chunks)
+    assert reader.missed(visits)[3:] == []
+    for before, after in pairwise(visited):
+        between = range(edges[before + 1] // BLOCK + 10, edges[after] // BLOCK - 2)
+        assert not reader.blocks.intersection(between)
 
 
 PROGRAM = """

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import answers, blockfile, eviction, neighbours
+from alyxfs.files import answers, blockfile, eviction, formats, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.held import Buffers
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
-from alyxfs.files.readahead import ReadAhead, first_piece, index_at_end
+from alyxfs.files.readahead import ReadAhead, first_piece
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.files.verify import verify
 from alyxfs.net import give_back
@@ -80,6 +80,7 @@ class CachedHandle:
         self._generation = file.generation
         self._closed = False
         self._began = False
+        self._sought_parts = False
         self._pattern = ReadAhead()
         self._ahead: list[Fetch] = []
         """What was fetched for this reader alone, as far as it is still under way."""
@@ -110,9 +111,13 @@ class CachedHandle:
         if not self._began:
             self._began = True
             self._cache.read_begins(self._source)
-            tail = index_at_end(self._source.name, offset, self.size)
+            tail = formats.index_at_end(self._source.name, offset, self.size)
             if tail is not None and self._cache.may_fetch_ahead(tail.length):
                 self._file.want([tail], background=True)
+        if not self._sought_parts and offset >= formats.ARRAY_HEADER:
+            self._sought_parts = True
+            self._cache.seek_parts(self._file)
+        self._pattern.learn(self._file.parts)
         extents = self._pattern.observe(offset, end, self.size)
         if self._ahead and not self._pattern.is_running:
             self._stop_ahead()
@@ -213,7 +218,10 @@ class FileCache:
         parsed = await self._inflater.header(header)
         if self.known_inflated_size(recording, header) is None:
             self._sizes.learn(*_inflated_key(recording, header), parsed.size)
-        return InflatedFile(self._inflater, self.nursery, recording, await self.open(recording), parsed)
+        opened = await self.open(recording)
+        if isinstance(opened, CachedHandle) and self._file(recording).parts is None:
+            self._file(recording).parts = formats.chunks_between(parsed.offsets)
+        return InflatedFile(self._inflater, self.nursery, recording, opened, parsed)
 
     def known_inflated_size(self, recording: Source, header: Source) -> int | None:
         """Bytes of the inflated recording, once it has been opened."""
@@ -336,6 +344,30 @@ class FileCache:
                 self.closed(file)
         finally:
             self._neighbours_coming -= 1
+
+    def seek_parts(self, file: CachedFile) -> None:
+        """Somebody reads more than the header of this file: learn of which parts it consists, if its format tells."""
+        if file.parts is not None or file.size is None:
+            return
+        if file.source.name.endswith(formats.ARRAY):
+            file.parts = formats.rows(file.at_hand(0, min(formats.ARRAY_HEADER, file.size)), file.size)
+        elif file.source.neighbours is not None and file.source.name.endswith(formats.COMPRESSED):
+            name = formats.chunk_table(file.source.name)
+            table = next((source for source in file.source.neighbours() if source.name == name), None)
+            if table is not None and (self.known_size(table) or 0) <= neighbours.LARGEST:
+                self.nursery.start_soon(self._fetch_chunk_table, file, table)
+
+    async def _fetch_chunk_table(self, file: CachedFile, table: Source) -> None:
+        try:
+            opened = await self.open(table)
+            try:
+                text = await opened.read(0, opened.size)
+            finally:
+                await opened.close()
+        except errors.AlyxfsError as error:
+            log.info("where the chunks of %s begin is not known: %s", file.source.name, error)
+            return
+        file.parts = await trio.to_thread.run_sync(formats.chunks, text)
 
     def _file(self, source: Source) -> CachedFile:
         """The one object of this file."""

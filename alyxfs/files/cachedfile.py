@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Iterator, Sequence
 
+    from alyxfs.files.formats import Parts
     from alyxfs.files.held import Buffers
     from alyxfs.files.source import Source
     from alyxfs.net import Network
@@ -118,6 +119,8 @@ class CachedFile:
         self.unrecorded: list[tuple[int, int]] = []
         """Runs of blocks that are written but not marked in the map on disk."""
         self.handles = 0
+        self.parts: Parts | None = None
+        """What its format tells of it, for reading ahead."""
         self._household = household
         self._making = trio.Lock()
         self._recording = False
@@ -177,18 +180,23 @@ class CachedFile:
         end = offset + size if self.size is None else min(offset + size, self.size)
         if end <= offset:
             return b""
-        for item in itertools.chain(likely, self.fetches):
-            if item.holds(offset, end):
-                return item.take(offset, end)
-        if self.blocks is not None and is_present(self.written, offset, end) and self._loading(offset) is None:
-            found = self._from_disk(offset, end)
-            if found:
-                return found
+        found = self.at_hand(offset, end, likely)
+        if found:
+            return found
         limit = self._household.network.deadline
         with trio.move_on_after(limit):
             return await self._read_slowly(offset, end, likely)
         url = self.source.url and shown(self.source.url)
         raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=url)
+
+    def at_hand(self, start: int, end: int, likely: Sequence[fetch.Fetch] = ()) -> bytes:
+        """These bytes where all of them are in memory or on disk, else nothing; see :meth:`read`."""
+        for item in itertools.chain(likely, self.fetches):
+            if item.holds(start, end):
+                return item.take(start, end)
+        if self.blocks is not None and is_present(self.written, start, end) and self._loading(start) is None:
+            return self._from_disk(start, end)
+        return b""
 
     def want(self, extents: Iterable[Extent], *, background: bool) -> list[fetch.Fetch]:
         """Start the fetches that are needed to have these extents; return the new ones."""

@@ -3,13 +3,19 @@
 - The first read of a run is served exactly: a program that looks at a header shall cost a header.
 - Reads that follow each other, forward or backward, open a window twice as long as the run, up to MAXIMUM_WINDOW.
 - Reads at a fixed distance (rows of an array) get the places they will come to, and no more.
+- Where the format tells of rows or chunks, these are read ahead to their end first, and then as they come.
 - Anything else gets nothing.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alyxfs.files.blocks import BLOCK, Extent, pieces, touched
 from alyxfs.files.strides import Strides
+
+if TYPE_CHECKING:
+    from alyxfs.files.formats import Parts
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,10 +31,10 @@ MAXIMUM_WINDOW = 32 * MIB
 SHORTEST_PIECE = 256 * KIB
 LONGEST_PIECE = 8 * MIB
 """Bytes of one request: several of them are in flight, and each is long enough to make its round trip cheap."""
-INDEX_AT_END = (".pqt", ".parquet", ".mp4")
-"""Formats whose readers look at the beginning and then at the end."""
-INDEX = 2 * BLOCK
-"""Bytes: what Arrow reads first of a Parquet file."""
+REST = 512 * KIB
+"""Bytes up to the foreseen end of what is being read, which are fetched at the second read of it."""
+REST_PIECE = 2 * MIB
+"""Bytes of one request for these."""
 
 
 class ReadAhead:
@@ -42,7 +48,14 @@ class ReadAhead:
         self._direction = 0
         self._asked = 0
         """Up to where the window has been asked for, seen in the direction of the run."""
+        self._parts: Parts | None = None
         self._strides = Strides()
+
+    def learn(self, parts: Parts | None) -> None:
+        """Take note of the parts that the file consists of, as soon as they are known."""
+        if parts is not self._parts:
+            self._parts = parts
+            self._strides = Strides(parts)
 
     def observe(self, start: int, end: int, size: int) -> list[Extent]:
         """Take note of a read; return what to have ahead of the next ones, in the order in which it will be wanted.
@@ -54,9 +67,13 @@ class ReadAhead:
             self._begin(start, end)
             return self._strides.ahead(size)
         self._continue(direction, start, end)
+        stop = self._strides.end_of_visit(size) if direction > 0 else None
+        if stop is not None and (stop - end <= REST or (self._parts is not None and self._parts.are_whole)):
+            begin = max(self._asked, self._end)
+            return pieces(touched(begin, stop, size), REST_PIECE) if begin < stop else []
         if self._run < ESTABLISHED and self._reads < ESTABLISHED_READS:
             return []
-        return self._window(self._strides.limit(size))
+        return self._window(size if stop is None else stop)
 
     def asked(self, extent: Extent) -> None:
         """Note that this extent of the last answer is under way."""
@@ -81,7 +98,7 @@ class ReadAhead:
         """1 if the read continues the run forward, -1 backward, 0 if it does neither."""
         if self._end < 0:
             return 0
-        slack = SLACK if self._run >= ESTABLISHED else 0
+        slack = SLACK if self._run >= ESTABLISHED and not self._strides.begins_at_another_part(start) else 0
         if self._direction >= 0 and abs(start - self._end) <= slack:
             return 1
         if self._direction <= 0 and abs(end - self._start) <= slack:
@@ -124,13 +141,6 @@ def first_piece(extent: Extent, most: int, *, backward: bool) -> Extent:
     if backward:
         return Extent(max(extent.start, -(-extent.end // BLOCK) * BLOCK - most), extent.end)
     return Extent(extent.start, min(extent.end, extent.start + most))
-
-
-def index_at_end(name: str, start: int, size: int) -> Extent | None:
-    """Give the end of a file whose format has its index there, for who begins at the beginning."""
-    if start >= BLOCK or not name.lower().endswith(INDEX_AT_END) or size <= 2 * INDEX:
-        return None
-    return touched(size - INDEX, size, size)
 
 
 def _power_of_two(number: int) -> int:
