@@ -11,7 +11,7 @@ import trio
 from alyxfs import errors
 from alyxfs.files import inflate
 from fault_server import FaultServer, File
-from reading import opened, source
+from reading import opened, source, until
 
 np = pytest.importorskip("numpy")
 mtscomp = pytest.importorskip("mtscomp")
@@ -122,6 +122,56 @@ async def test_a_reader_in_order_finds_the_next_chunk_ready(server, made, tmp_pa
             await trio.sleep(0.002)
         assert found == made[0]
         await file.close()
+
+
+def foreseen(indices):
+    chunks = inflate.Chunks()
+    return [chunks.read(index) for index in indices]
+
+
+def test_chunks_in_order_are_foreseen_from_the_fourth_on():
+    assert foreseen([7, 7, 8, 8, 9, 10, 11]) == [[], [], [], [], [], [11], [12]]
+
+
+def test_chunks_at_a_fixed_distance_are_foreseen_after_two_steps():
+    assert foreseen([0, 10, 20, 20, 30]) == [[], [], [30], [30], [40]]
+    assert foreseen([20, 10, 0])[-1] == [-10]
+    assert foreseen([5, 6, 15, 16, 25, 26, 35]) == [[], [], [], [], [26, 35], [35, 36], [36, 45]]
+
+
+def test_of_random_chunks_none_is_foreseen():
+    assert foreseen([5, 90, 3, 4, 60, 59, 12]) == [[]] * 7
+
+
+@pytest.mark.trio
+async def test_a_second_out_of_three_finds_its_chunk_ready(server, made, tmp_path):
+    second = RATE * CHANNELS * 2
+    compressed = source(server, "x.cbin")
+    async with opened(tmp_path) as cache:
+        file = await open_inflated(cache, server)
+        for chunk in range(0, 19, 3):
+            if chunk > 6:
+                await until(lambda chunk=chunk: cache._inflater.known_chunk(compressed, chunk) is not None)
+            assert await file.read(chunk * second, second) == made[0][chunk * second :][:second]
+        await file.close()
+
+
+@pytest.mark.trio
+async def test_who_reads_a_compressed_recording_gets_its_table_of_chunks_too(server, made, tmp_path):
+    table = source(server, "x.ch")
+    recording = source(server, "x.cbin", neighbours=lambda: [recording, table])
+    async with opened(tmp_path) as cache:
+        file = await cache.open(recording)
+        assert await file.read(0, 4096) == made[1][:4096]
+        assert [request.path for request in server.requests] == ["/x.cbin"]
+        for offset in range(4096, 40_000, 4096):
+            assert await file.read(offset, 4096) == made[1][offset : offset + 4096]
+        await until(lambda: cache.cached_share(table) == 1)
+        await file.close()
+        again = await cache.open(recording)
+        await again.read(8192, 4096)
+        await again.close()
+    assert [request.path for request in server.requests].count("/x.ch") == 1
 
 
 @pytest.mark.trio

@@ -31,8 +31,13 @@ LARGEST_HEADER = 64 * 1024 * 1024
 """Bytes of a .ch file; an hour in chunks of a second has about 0.1 MB."""
 INFLATED_AT_ONCE = 2
 """Chunks: each is some tenths of a second of CPU, without Python's lock."""
-ESTABLISHED = 3
-"""Chunks read one after the other, after which the next one is inflated ahead."""
+ESTABLISHED = 4
+"""Chunks read one after the other, after which the next one is inflated ahead: who wants the second in which a chunk
+was made reads it, and through the kernel the end of the one before and the beginning of the next one."""
+ESTABLISHED_STEPS = 2
+"""So often a visit comes at the same distance before the chunks of the next one are inflated ahead."""
+MOST_AHEAD = 2
+"""Chunks that are inflated ahead: fetched are more."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class Inflater:
         self._coming[key] = trio.Event()
         try:
             begin, end = header.offsets[index : index + 2]
-            compressed = await file.read(begin, end - begin, ahead=False)
+            compressed = await file.read(begin, end - begin)
             inflated = await trio.to_thread.run_sync(
                 inflate, header, index, compressed, source.name, limiter=self._threads
             )
@@ -177,6 +182,35 @@ class Inflater:
             return inflated
         finally:
             self._coming.pop(key).set()
+
+
+class Chunks:
+    """The chunks that one reader comes to: what it will need next. A visit is chunks one after the other."""
+
+    def __init__(self) -> None:
+        self._first = self._last = -1
+        """Of the present visit."""
+        self._length = 0
+        """Chunks of the visit before."""
+        self._step = self._steps = 0
+        """The distance of the last two visits in chunks, and how often it came."""
+
+    def read(self, index: int) -> list[int]:
+        """Take note of a chunk; return those to have ready, in order. Some of them may not exist."""
+        if self._last < 0:
+            self._first = index
+        elif index not in {self._last, self._last + 1}:
+            step = index - self._first
+            self._steps = self._steps + 1 if step == self._step else 1
+            self._step, self._length = step, self._last - self._first + 1
+            self._first = index
+        self._last = index
+        count = index - self._first + 1
+        if self._steps >= ESTABLISHED_STEPS and count <= self._length:
+            following = self._first + self._step
+            rest = range(index + 1, self._first + self._length)
+            return [*rest, *range(following, following + self._length)][:MOST_AHEAD]
+        return [index + 1] if count >= ESTABLISHED else []
 
 
 class InflatedFile:
@@ -190,9 +224,11 @@ class InflatedFile:
         self._source = source
         self._file = file
         self._header = header
-        self._last = -1
-        self._run = 0
+        self._chunks = Chunks()
+        self._wanted: list[int] = []
+        """Chunks to inflate ahead."""
         self._ahead: trio.CancelScope | None = None
+        """While that is under way."""
 
     @property
     def size(self) -> int:
@@ -223,20 +259,24 @@ class InflatedFile:
         await self._file.close()
 
     def _look_ahead(self, index: int) -> None:
-        """Inflate the next chunk in the background for who reads one after the other."""
-        if index == self._last:
-            return
-        self._run = self._run + 1 if index == self._last + 1 else 1
-        self._last = index
-        if self._run >= ESTABLISHED and index + 2 < len(self._header.bounds):
-            self._nursery.start_soon(self._inflate_ahead, index + 1)
+        """Inflate in the background what the reader will come to."""
+        count = len(self._header.bounds) - 1
+        self._wanted = [wanted for wanted in self._chunks.read(index) if 0 <= wanted < count]
+        if self._wanted and self._ahead is None:
+            self._ahead = trio.CancelScope()
+            self._nursery.start_soon(self._inflate_ahead, self._ahead)
 
-    async def _inflate_ahead(self, index: int) -> None:
-        with trio.CancelScope() as self._ahead:
+    async def _inflate_ahead(self, scope: trio.CancelScope) -> None:
+        """One after the other, as the cache sees in this order what is fetched."""
+        with scope:
             try:
-                await self._inflater.chunk(self._source, self._file, self._header, index)
+                while self._wanted:
+                    index = self._wanted.pop(0)
+                    await self._inflater.chunk(self._source, self._file, self._header, index)
             except errors.AlyxfsError:
-                return  # who reads the chunk will hear why
+                pass  # who reads the chunk will hear why
+            finally:
+                self._ahead = None
 
 
 def _rises(edges: tuple[int, ...]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alyxfs.files.blocks import BLOCK, Extent, pieces, touched
+from alyxfs.files.blocks import BLOCK, Extent, block_count, pieces, touched
 from alyxfs.files.strides import Strides
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ReadAhead:
         self._continue(direction, start, end)
         stop = self._strides.end_of_visit(size) if direction > 0 else None
         if stop is not None and (stop - end <= REST or (self._parts is not None and self._parts.are_whole)):
-            begin = max(self._asked, self._end)
+            begin = block_count(max(self._asked, self._end)) * BLOCK
             return pieces(touched(begin, stop, size), REST_PIECE) if begin < stop else []
         if self._run < ESTABLISHED and self._reads < ESTABLISHED_READS:
             return []

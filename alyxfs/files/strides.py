@@ -107,16 +107,17 @@ class Strides:
 
     def end_of_visit(self, size: int) -> int | None:
         """Give the place behind which this visit probably needs nothing, at most the end of the file."""
-        if self.is_established or self._is_from_part:
-            end = self._start + self._expected + PAGE
-            if self._end > end + (0 if self._parts is None else BEYOND):
-                return None
-        else:
-            found = self._end_of_parts()
-            if found is None:
-                return None
-            end = found
-        return min(block_count(self._place_of(end)) * BLOCK, size)
+        end = self._expected_end()
+        if end is None:
+            end = self._end_of_parts()
+        return None if end is None else min(block_count(self._place_of(end)) * BLOCK, size)
+
+    def _expected_end(self) -> int | None:
+        """Where the visit ends if it is as long as the last ones."""
+        if not (self.is_established or self._is_from_part):
+            return None
+        end = self._start + self._expected + PAGE
+        return end if self._end <= end + (0 if self._parts is None else BEYOND) else None
 
     @property
     def _is_from_part(self) -> bool:
