@@ -573,6 +573,7 @@ class CachedFile:
         self.generation += 1
         self._drop_blocks()
         self.fingerprint = None
+        self.parts = None
         self._place_taken = False
         for item in self.fetches:
             if not item.done:

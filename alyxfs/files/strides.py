@@ -62,10 +62,10 @@ class Strides:
     @property
     def is_established(self) -> bool:
         """Whether the next places are known."""
+        if min(abs(self._shortest), abs(self._longest)) < self._expected:
+            return False
         is_guess = self._number >= self._steps_needed and self._is_from_part and self._expected <= LONGEST_GUESS
-        return (is_guess or self._number >= ESTABLISHED_STEPS) and min(
-            abs(self._shortest), abs(self._longest)
-        ) >= self._expected
+        return is_guess or self._number >= ESTABLISHED_STEPS
 
     def begin(self, start: int, end: int) -> None:
         """Note the first read of a visit."""
