@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,10 +143,37 @@ def test_two_faults_of_a_memory_map_next_to_each_other_are_no_sequential_reader(
 
 
 def test_the_first_piece_is_the_one_wanted_first():
-    assert readahead.first_piece(Extent(0, 8 * MIB), MIB, backward=False) == (0, MIB)
-    assert readahead.first_piece(Extent(0, 8 * MIB), MIB, backward=True) == (7 * MIB, 8 * MIB)
-    assert readahead.first_piece(Extent(0, 8 * MIB - 5), MIB, backward=True) == (7 * MIB, 8 * MIB - 5)
-    assert readahead.first_piece(Extent(0, 1000), MIB, backward=True) == (0, 1000)
+    assert readahead.first_piece([Extent(0, 8 * MIB)], MIB, backward=False) == (0, MIB)
+    assert readahead.first_piece([Extent(0, 8 * MIB)], MIB, backward=True) == (7 * MIB, 8 * MIB)
+    assert readahead.first_piece([Extent(0, 8 * MIB - 5)], MIB, backward=True) == (7 * MIB, 8 * MIB - 5)
+    assert readahead.first_piece([Extent(0, 1000)], MIB, backward=True) == (0, 1000)
+
+
+def test_the_first_piece_joins_what_follows_each_other():
+    forward = [Extent(0, MIB), Extent(MIB, 3 * MIB), Extent(5 * MIB, 6 * MIB)]
+    assert readahead.first_piece(forward, 8 * MIB, backward=False) == (0, 3 * MIB)
+    assert readahead.first_piece(forward, 2 * MIB, backward=False) == (0, 2 * MIB)
+    backward = [Extent(5 * MIB, 6 * MIB), Extent(3 * MIB, 5 * MIB), Extent(0, MIB)]
+    assert readahead.first_piece(backward, 8 * MIB, backward=True) == (3 * MIB, 6 * MIB)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_what_was_lost_on_its_way_is_offered_again(direction):
+    size, middle = 64 * MIB, 32 * MIB
+    pattern = readahead.ReadAhead()
+
+    def offered(number):
+        start = middle + direction * number * 131072
+        extents = pattern.observe(start, start + 131072, size)
+        for extent in extents:
+            pattern.asked(extent)
+        return extents
+
+    ahead = [extent for number in range(8) for extent in offered(number)]
+    lost = ahead[-1]
+    assert lost not in offered(8)
+    pattern.lost(lost)
+    assert any(extent.start <= lost.start and lost.end <= extent.end for extent in offered(9))
 
 
 def test_the_index_of_a_format_that_has_it_at_the_end_comes_with_the_beginning():

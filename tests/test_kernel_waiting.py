@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
 import trio
 
+from alyxfs.kernel.mounting import REQUESTS, allow_requests
 from alyxfs.kernel.waiting import RequestLock, RequestWait
-
-pytestmark = pytest.mark.trio
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def slept(monkeypatch):
     return sleeps
 
 
+@pytest.mark.trio
 async def test_it_sleeps_until_there_is_a_request(device, slept):
     reading, writing = device
     wait = RequestWait(reading)
@@ -48,6 +49,7 @@ async def test_it_sleeps_until_there_is_a_request(device, slept):
     assert len(slept) == 2
 
 
+@pytest.mark.trio
 async def test_after_a_quick_request_it_looks_for_the_next_before_sleeping(device, slept):
     reading, writing = device
     os.write(writing, b"request")
@@ -57,6 +59,7 @@ async def test_after_a_quick_request_it_looks_for_the_next_before_sleeping(devic
     assert len(slept) < 20
 
 
+@pytest.mark.trio
 async def test_it_looks_no_longer_than_a_moment_and_not_again_where_nothing_came(device, slept):
     reading, writing = device
     os.write(writing, b"request")
@@ -72,6 +75,7 @@ async def test_it_looks_no_longer_than_a_moment_and_not_again_where_nothing_came
     assert len(slept) == before + 2
 
 
+@pytest.mark.trio
 async def test_requests_that_come_at_once_leave_the_other_tasks_their_turns(device):
     reading, writing = device
     os.write(writing, b"request")
@@ -93,6 +97,7 @@ async def test_requests_that_come_at_once_leave_the_other_tasks_their_turns(devi
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.trio
 async def test_one_task_at_a_time_waits_for_a_request(device):
     reading, writing = device
     wait, lock = RequestWait(reading), RequestLock()
@@ -122,3 +127,15 @@ async def test_one_task_at_a_time_waits_for_a_request(device):
                     await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert most == 1
+
+
+def test_the_kernel_is_allowed_many_requests_where_it_lets_us(tmp_path, caplog):
+    device = os.makedev(0, 57)
+    connection = tmp_path / "57"
+    connection.mkdir()
+    allow_requests(tmp_path, device)
+    assert int((connection / "max_background").read_text()) == REQUESTS
+    assert 12 < int((connection / "congestion_threshold").read_text()) < REQUESTS
+    with caplog.at_level(logging.INFO):
+        allow_requests(tmp_path / "nowhere", device)
+    assert [record.levelno for record in caplog.records] == [logging.INFO]

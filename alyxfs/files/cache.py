@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import answers, blockfile, eviction, formats, neighbours
+from alyxfs.files import blockfile, eviction, formats, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
 from alyxfs.files.held import Buffers
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
-from alyxfs.files.readahead import ReadAhead, first_piece
+from alyxfs.files.reader import Reader
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.files.verify import verify
 from alyxfs.net import give_back
@@ -40,13 +40,9 @@ MEMORY = 128 * 1024 * 1024
 """Bytes: what all fetches together may hold before they wait for the disk."""
 AHEAD_MEMORY = 64 * 1024 * 1024
 """Bytes that may be under way for nobody who waits for them already."""
-CROWDED_PIECE = 2 * 1024 * 1024
-"""Bytes that one reader may have under way ahead of it whatever the others have."""
 LOOK_AGAIN = 0.02
 """Seconds after which room for read-ahead is looked for again."""
-KEPT_FOR_READERS = 4
-"""Connections that read-ahead leaves to those who wait."""
-KEPT_MEMORY = 192 * 1024 * 1024
+KEPT_MEMORY = 96 * 1024 * 1024
 """Bytes that have come, or could not be saved, and are kept for readers that come soon."""
 KEPT_READ = 16 * 1024 * 1024
 """Of these, bytes that are on disk and that somebody has read already."""
@@ -68,87 +64,6 @@ SETTLING = 10.0
 """Seconds that pinning waits for blocks that are on their way to the disk."""
 DISK_PAUSE = 30.0
 """Seconds without caching after the disk refused a write."""
-
-
-class CachedHandle:
-    """One reader of a cached file."""
-
-    def __init__(self, cache: FileCache, file: CachedFile, source: Source) -> None:
-        self._cache = cache
-        self._file = file
-        self._source = source
-        self._generation = file.generation
-        self._closed = False
-        self._began = False
-        self._sought_parts = False
-        self._pattern = ReadAhead()
-        self._ahead: list[Fetch] = []
-        """What was fetched for this reader alone, as far as it is still under way."""
-
-    @property
-    def size(self) -> int:
-        """Bytes; see OpenFile."""
-        return self._file.size or 0
-
-    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
-        """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
-        try:
-            if self._generation != self._file.generation:
-                raise answers.changed(self._file.source.url or self._file.source.name)
-            if ahead:
-                self._look_ahead(offset, size)
-            return await self._file.read(offset, size, self._ahead)
-        except errors.FileChanged:
-            self._generation = self._file.generation
-            raise
-
-    def _look_ahead(self, offset: int, size: int) -> None:
-        """Fetch what the reader will want next, as far as there is room."""
-        end = min(offset + size, self.size)
-        if end <= offset:
-            return
-        self._cache.read_at = trio.current_time()
-        if not self._began:
-            self._began = True
-            self._cache.read_begins(self._source)
-            tail = formats.index_at_end(self._source.name, offset, self.size)
-            if tail is not None and self._cache.may_fetch_ahead(tail.length):
-                self._file.want([tail], background=True)
-        if not self._sought_parts and offset >= formats.ARRAY_HEADER:
-            self._sought_parts = True
-            self._cache.seek_parts(self._file)
-        self._pattern.learn(self._file.parts)
-        extents = self._pattern.observe(offset, end, self.size)
-        if self._ahead and not self._pattern.is_running:
-            self._stop_ahead()
-        for wanted in extents:
-            extent = wanted
-            self._ahead = [item for item in self._ahead if item.is_unread]
-            has_enough = sum(item.unread_length for item in self._ahead) >= CROWDED_PIECE // 2
-            if has_enough and self._cache.is_busy_ahead():
-                break
-            if not self._cache.may_fetch_ahead(extent.length):
-                if has_enough:
-                    break
-                # Many readers at once: a piece for each still costs far fewer requests than none.
-                extent = first_piece(extent, CROWDED_PIECE, backward=self._pattern.is_backward)
-            self._ahead += self._file.want([extent], background=True)
-            self._ahead += self._file.load(extent)
-            self._pattern.asked(extent)
-
-    def _stop_ahead(self) -> None:
-        for item in self._ahead:
-            self._file.abandon(item)
-            item.read_to = item.end  # nobody will
-        self._ahead.clear()
-
-    async def close(self) -> None:
-        """See OpenFile."""
-        if not self._closed:
-            self._closed = True
-            self._stop_ahead()
-            self._cache.closed(self._file)
-        await trio.lowlevel.checkpoint()
 
 
 class FileCache:
@@ -208,7 +123,7 @@ class FileCache:
         except BaseException:
             self.closed(file)
             raise
-        return CachedHandle(self, file, source)
+        return Reader(self, file, source)
 
     async def open_inflated(self, recording: Source, header: Source) -> OpenFile:
         """Open a compressed recording (.cbin, with its .ch) as the .bin it was made of.
@@ -219,7 +134,7 @@ class FileCache:
         if self.known_inflated_size(recording, header) is None:
             self._sizes.learn(*_inflated_key(recording, header), parsed.size)
         opened = await self.open(recording)
-        if isinstance(opened, CachedHandle) and self._file(recording).parts is None:
+        if isinstance(opened, Reader) and self._file(recording).parts is None:
             self._file(recording).parts = formats.chunks_between(parsed.offsets)
         return InflatedFile(self._inflater, self.nursery, recording, opened, parsed)
 
@@ -411,6 +326,10 @@ class FileCache:
         """Whether fetches should wait for the disk."""
         return self._unsaved() > MEMORY
 
+    def is_memory_short(self) -> bool:
+        """Whether what is read ahead should not come faster than it is read."""
+        return self.buffers.unread > AHEAD_MEMORY
+
     def is_disk_behind(self) -> bool:
         """Whether the disk is clearly slower than the network, so that fetches will have to wait for it soon."""
         return self._unsaved() > AHEAD_MEMORY // 2
@@ -432,9 +351,9 @@ class FileCache:
     def _has_room_ahead(self, length: int) -> bool:
         ahead = [item for file in self._files.values() for item in file.fetches if item.background and item.is_unread]
         coming = sum(not item.done and not item.from_disk for item in ahead) + self._neighbours_coming
-        if coming >= max(1, self.network.file_connections - KEPT_FOR_READERS):
+        if coming >= self.network.connections_ahead:
             return False
-        memory = AHEAD_MEMORY if self.may_write() else KEPT_MEMORY // 3
+        memory = AHEAD_MEMORY if self.may_write() else AHEAD_MEMORY // 2
         return sum(item.unread_length for item in ahead) + length <= memory
 
     async def room(self) -> None:

@@ -54,6 +54,10 @@ LOAD_PIECE = 2 * 1024 * 1024
 """Bytes that are read ahead from disk at a time."""
 HELD_BY_ONE = 16 * 1024 * 1024
 """Bytes that one fetch may hold in memory before it waits for the disk."""
+ENOUGH_AHEAD = 512 * 1024
+"""Bytes that have come ahead of a reader: with these, and little memory, the rest can wait at the server."""
+PATIENCE = 1.0
+"""Seconds that it waits there, before the connection is given to others."""
 UNKNOWN_END = 1 << 62
 """The end of a fetch whose file's size nobody knows yet."""
 
@@ -79,6 +83,9 @@ class Household(Protocol):
 
     def is_crowded(self) -> bool:
         """Whether memory should take no more."""
+
+    def is_memory_short(self) -> bool:
+        """Whether what is read ahead should not come faster than it is read."""
 
     async def room(self) -> None:
         """Sleep until some memory was given back."""
@@ -315,7 +322,7 @@ class CachedFile:
     def _reading(self, items: list[fetch.Fetch]) -> Iterator[None]:
         """Keep these fetches going; a reader that is called off stops what only it wanted."""
         for item in items:
-            item.readers += 1
+            item.join()
         try:
             yield
         except BaseException:
@@ -381,6 +388,20 @@ class CachedFile:
             self._household.nursery.start_soon(self._save, item)
         while item.saving and (item.unsaved_length > HELD_BY_ONE or self._household.is_crowded()):
             await self._household.room()
+        if item.background and not item.whole:
+            await self._wait_for_reader(item)
+
+    async def _wait_for_reader(self, item: fetch.Fetch) -> None:
+        """Where memory is short, let the server wait until what came is being read; give up what nobody comes for.
+
+        So many readers at once take few long answers in turns, and none of them has to come from disk again.
+        """
+        while item.readers == 0 and item.unread_arrived >= ENOUGH_AHEAD and self._household.is_memory_short():
+            with trio.move_on_after(PATIENCE) as scope:
+                await item.wanted()
+            if scope.cancelled_caught:
+                item.cut()
+                return
 
     async def _run(self, item: fetch.Fetch) -> None:
         generation = self.generation

@@ -7,6 +7,7 @@ import math
 import random
 import re
 import zlib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -75,12 +76,17 @@ class Fetch:
         """Ended, and its bytes stay in memory for a while."""
         self.whole = False
         """The server sends the file from its beginning, as it knows no ranges."""
+        self.missing: Extent | None = None
+        """What was asked for and is not coming, as nobody read what came before it."""
         self.scope = trio.CancelScope()
         self._filling = False
         """A socket is being read into the buffers."""
         self._buffers = buffers
         self._held = Held(buffers, self.start, extent.length)
         self._news = trio.lowlevel.ParkingLot()
+        self._wanted = trio.lowlevel.ParkingLot()
+        self._counted = 0
+        """Bytes for which this fetch is in ``Buffers.unread``."""
 
     @property
     def arrived(self) -> int:
@@ -118,6 +124,11 @@ class Fetch:
         return self.end - max(self.held_from, self.read_to) if self.is_unread else 0
 
     @property
+    def unread_arrived(self) -> int:
+        """Bytes in memory that nobody has read yet."""
+        return max(0, self._held.end - max(self._held.start, self.read_to))
+
+    @property
     def reach(self) -> Extent:
         """The bytes that are in memory or will come there."""
         return Extent(self.held_from, self.arrived if self.done else self.end)
@@ -142,6 +153,7 @@ class Fetch:
     def append(self, part: bytes) -> None:
         """Take the next bytes and wake who waits for them."""
         self._held.append(part)
+        self._count()
         self._news.unpark_all()
 
     async def fill(self, read_into: Callable[[memoryview], Awaitable[int]], most: int) -> int:
@@ -162,15 +174,18 @@ class Fetch:
     def filled(self, count: int) -> None:
         """So many bytes were put into the memory that :meth:`room` gave: wake who waits for them."""
         self._held.grow(count)
+        self._count()
         self._news.unpark_all()
 
     def take(self, position: int, end: int) -> bytes:
         """The bytes in memory from ``position`` on, at most to ``end``; ``position`` must be held and have arrived."""
         end = min(end, self._held.end)
         self.read_to = max(self.read_to, end)
+        self._wanted.unpark_all()
         found = self._held.copy(position, end)
         if self.is_saved:
             self._held.drop(self.read_to - KEPT_BEHIND)
+        self._count()
         return found
 
     def unsaved(self) -> tuple[list[memoryview], int]:
@@ -197,12 +212,37 @@ class Fetch:
     def release(self) -> None:
         """Let go of all memory: who looks here finds nothing any more."""
         self._held.clear(is_unused=self.done and not self.saving and not self._filling)
+        self._count()
+
+    def disregard(self) -> None:
+        """Nobody will read what is left of it."""
+        self.read_to = self.end
+        self._count()
+
+    def cut(self) -> None:
+        """Leave the rest at the server."""
+        self.missing = Extent(self.arrived, self.end)
+        self.end = self.arrived
 
     def finish(self, error: errors.AlyxfsError | None = None) -> None:
         """No byte will follow; with an error, what is missing will not come."""
         self.error = error
         self.done = True
         self._news.unpark_all()
+
+    def _count(self) -> None:
+        unread = self.unread_arrived
+        self._buffers.unread += unread - self._counted
+        self._counted = unread
+
+    def join(self) -> None:
+        """One reader more waits for bytes of this fetch."""
+        self.readers += 1
+        self._wanted.unpark_all()
+
+    async def wanted(self) -> None:
+        """Sleep until somebody reads, or waits for more."""
+        await self._wanted.park()
 
     async def news(self) -> None:
         """Sleep until bytes arrive, are saved, or the fetch ends."""
@@ -280,7 +320,8 @@ async def _attempt(network: Network, url: str, fetch: Fetch, owner: Demands, *, 
     if whole:
         headers = {"Accept-Encoding": "identity, gzip"}
     stall = network.deadline * STALL
-    async with network.stream(quoted(url), headers=headers, deadline=math.inf, stall=stall) as answer:
+    turn = network.turn(url) if fetch.background else nullcontext()
+    async with turn, network.stream(quoted(url), headers=headers, deadline=math.inf, stall=stall) as answer:
         try:
             body = answers.judge(answer.status, answer.headers, shown(url), fetch.arrived, pinned)
         except (errors.Throttled, errors.ServerFault) as error:

@@ -12,7 +12,7 @@ MIB = 1024 * KIB
 
 SIZES = (256 * KIB, MIB)
 """Bytes of a buffer: multiples of a page. What is shorter than the smaller one gets memory of its own."""
-MOST_FREE = 64 * MIB
+MOST_FREE = 32 * MIB
 """Bytes of buffers that wait for their next use."""
 
 
@@ -21,6 +21,8 @@ class Buffers:
 
     def __init__(self) -> None:
         self._free: dict[int, list[memoryview]] = {size: [] for size in SIZES}
+        self.unread = 0
+        """Bytes of files in memory that nobody has read yet."""
 
     def take(self, size: int) -> memoryview:
         """Get a buffer: of this size if that is small, else of one of SIZES."""

@@ -15,6 +15,8 @@ from alyxfs.files.blocks import BLOCK, Extent, block_count, pieces, touched
 from alyxfs.files.strides import Strides
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alyxfs.files.formats import Parts
 
 KIB = 1024
@@ -84,6 +86,13 @@ class ReadAhead:
         else:
             self._strides.asked()
 
+    def lost(self, extent: Extent) -> None:
+        """Note that this extent, under way until now, is not coming: it is offered again."""
+        if self._direction > 0:
+            self._asked = min(self._asked, extent.start)
+        elif self._direction < 0:
+            self._asked = max(self._asked, extent.end)
+
     @property
     def is_running(self) -> bool:
         """Whether the last read followed the one before, or came at the same distance."""
@@ -136,11 +145,19 @@ class ReadAhead:
         return pieces(touched(begin, stop, size), piece)[::-1] if begin < stop else []
 
 
-def first_piece(extent: Extent, most: int, *, backward: bool) -> Extent:
-    """Give the part of the extent that is wanted first, of at most so many bytes (a multiple of a block)."""
+def first_piece(extents: Sequence[Extent], most: int, *, backward: bool) -> Extent:
+    """Give what is wanted first of extents that follow each other, of at most so many bytes (a multiple of a block)."""
+    start, end = extents[0]
+    for following in extents[1:]:
+        if backward and following.end == start:
+            start = following.start
+        elif not backward and following.start == end:
+            end = following.end
+        else:
+            break
     if backward:
-        return Extent(max(extent.start, -(-extent.end // BLOCK) * BLOCK - most), extent.end)
-    return Extent(extent.start, min(extent.end, extent.start + most))
+        return Extent(max(start, -(-end // BLOCK) * BLOCK - most), end)
+    return Extent(start, min(end, start + most))
 
 
 def _power_of_two(number: int) -> int:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REQUESTS = 128
+"""Reads ahead of programs that the kernel may have under way on this mount: by itself it sends twelve at a time, for
+all readers together, and those that wait for the network hold up the others."""
+
 
 async def serve(
     kernel: Kernel,
@@ -54,16 +58,30 @@ async def serve(
 
             async def announce() -> None:
                 state = await trio.to_thread.run_sync(os.stat, mount_point, abandon_on_cancel=True)
+                allow_requests(pathlib.Path("/sys/fs/fuse/connections"), state.st_dev)
                 if read_ahead:
                     set_read_ahead(state.st_dev, read_ahead)
                 log.info("mounted at %s", mount_point)
                 ready()
 
             nursery.start_soon(announce)
-            await pyfuse3.main()
+            await pyfuse3.main(max_tasks=2 * REQUESTS)
     finally:
         kernel.has_ended = True
         pyfuse3.close(unmount=True)
+
+
+def allow_requests(connections: pathlib.Path, device: int) -> None:
+    """Let the kernel send REQUESTS at a time, by its directory of connections (fuse.rst, "Control filesystem").
+
+    Whoever has mounted may do so, where that directory is mounted, as systemd does; else it stays with the twelve.
+    """
+    connection = connections / str(os.minor(device))
+    try:
+        (connection / "max_background").write_text(str(REQUESTS))
+        (connection / "congestion_threshold").write_text(str(REQUESTS * 3 // 4))
+    except OSError as error:
+        log.info("the kernel sends only a few reads at a time: %s", error.strerror)
 
 
 def set_read_ahead(device: int, kibibytes: int) -> None:

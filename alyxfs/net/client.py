@@ -20,7 +20,7 @@ from alyxfs.net.addresses import origin_of, shown
 from alyxfs.net.connections import make_client, timeouts
 from alyxfs.net.http1 import Body
 from alyxfs.net.memory import keep_freed
-from alyxfs.net.origin import Origin, Politeness
+from alyxfs.net.origin import KEPT_FREE, Origin, Politeness
 from alyxfs.net.sockets import reason
 from alyxfs.nursery import background_tasks
 
@@ -95,6 +95,8 @@ class Network:
         """Seconds that a request may take in all, retries included, unless the caller says otherwise."""
         self.file_connections = file_connections
         """Requests at a time that a file server is asked to bear."""
+        self.connections_ahead = max(1, file_connections - KEPT_FREE)
+        """Of these, the ones for answers that nobody waits for yet."""
 
     def origin(self, url: str, politeness: Politeness | None = None) -> Origin:
         """The server of this address; the first call decides how politely it is treated."""
@@ -103,6 +105,10 @@ class Network:
             politeness = politeness or self._file_politeness
             self._origins[base] = Origin(base, make_client(base, politeness.connections), politeness)
         return self._origins[base]
+
+    def turn(self, url: str) -> trio.CapacityLimiter:
+        """To be taken for a request whose answer nobody waits for yet: it leaves connections to those who wait."""
+        return self.origin(url).turns
 
     def trust(self, url: str, authorization: Callable[[], str | None]) -> None:
         """Send the ``Authorization`` that this function gives to the server of ``url``, and to no other."""

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 SLOW_FAILURE = 1.0
 """Seconds: a single failure faster than this costs its callers nothing, so the breaker stays closed."""
 
+KEPT_FREE = 4
+"""Connections that are left to those who wait for an answer, where there are that many."""
 PROBE_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the probes of a server that stopped answering; the last value repeats."""
 PROBE_DEADLINE = 5.0
@@ -71,6 +73,8 @@ class Origin:
         # proxy is between, it keeps httpx's pool from being contended, which loses connections for good when a
         # request that waits for one is cancelled.
         self.limiter = trio.CapacityLimiter(politeness.connections)
+        self.turns = trio.CapacityLimiter(max(1, politeness.connections - KEPT_FREE))
+        """See Network.turn."""
         self.bucket = TokenBucket(politeness.requests_per_minute) if politeness.requests_per_minute else None
         self.authorization: Callable[[], str | None] | None = None
         self.paused_until = 0.0

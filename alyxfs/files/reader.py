@@ -1,0 +1,137 @@
+"""One reader of a cached file: its reads, and what is fetched ahead of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from alyxfs import errors
+from alyxfs.files import answers, formats
+from alyxfs.files.readahead import LONGEST_PIECE, ReadAhead, first_piece
+
+if TYPE_CHECKING:
+    from alyxfs.files.blocks import Extent
+    from alyxfs.files.cachedfile import CachedFile
+    from alyxfs.files.fetch import Fetch
+    from alyxfs.files.source import Source
+
+ENOUGH_AHEAD = 1024 * 1024
+"""Bytes that one reader may have under way ahead of it whatever the others have."""
+
+
+class Cache(Protocol):
+    """What a reader needs of the cache that its file belongs to."""
+
+    read_at: float
+    """Trio time of the last read."""
+
+    def read_begins(self, source: Source) -> None:
+        """Somebody reads this file for the first time since opening it."""
+
+    def seek_parts(self, file: CachedFile) -> None:
+        """Somebody reads behind the header: learn of which parts the file consists."""
+
+    def may_fetch_ahead(self, length: int) -> bool:
+        """Whether so many bytes may be fetched that nobody waits for."""
+
+    def is_busy_ahead(self) -> bool:
+        """Whether nothing could be fetched ahead a moment ago."""
+
+    def closed(self, file: CachedFile) -> None:
+        """A reader has left."""
+
+
+class Reader:
+    """One reader of a cached file."""
+
+    def __init__(self, cache: Cache, file: CachedFile, source: Source) -> None:
+        self._cache = cache
+        self._file = file
+        self._source = source
+        self._generation = file.generation
+        self._closed = False
+        self._began = False
+        self._sought_parts = False
+        self._pattern = ReadAhead()
+        self._ahead: list[Fetch] = []
+        """What was fetched for this reader alone, as far as it is still under way."""
+
+    @property
+    def size(self) -> int:
+        """Bytes; see OpenFile."""
+        return self._file.size or 0
+
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
+        try:
+            if self._generation != self._file.generation:
+                raise answers.changed(self._file.source.url or self._file.source.name)
+            if ahead:
+                self._look_ahead(offset, size)
+            return await self._file.read(offset, size, self._ahead)
+        except errors.FileChanged:
+            self._generation = self._file.generation
+            raise
+
+    def _look_ahead(self, offset: int, size: int) -> None:
+        """Fetch what the reader will want next, as far as there is room."""
+        end = min(offset + size, self.size)
+        if end <= offset:
+            return
+        self._cache.read_at = trio.current_time()
+        self._begin(offset)
+        self._pattern.learn(self._file.parts)
+        for item in self._ahead:
+            if item.missing is not None:
+                self._pattern.lost(item.missing)
+                item.missing = None
+        extents = self._pattern.observe(offset, end, self.size)
+        if self._ahead and not self._pattern.is_running:
+            self._stop_ahead()
+        if extents:
+            self._fetch_ahead(extents)
+
+    def _begin(self, offset: int) -> None:
+        """Do what the first read asks for, and the first one behind the header."""
+        if not self._began:
+            self._began = True
+            self._cache.read_begins(self._source)
+            tail = formats.index_at_end(self._source.name, offset, self.size)
+            if tail is not None and self._cache.may_fetch_ahead(tail.length):
+                self._file.want([tail], background=True)
+        if not self._sought_parts and offset >= formats.ARRAY_HEADER:
+            self._sought_parts = True
+            self._cache.seek_parts(self._file)
+
+    def _fetch_ahead(self, extents: list[Extent]) -> None:
+        for number, wanted in enumerate(extents):
+            extent = wanted
+            self._ahead = [item for item in self._ahead if item.is_unread]
+            has_enough = sum(item.unread_length for item in self._ahead) >= ENOUGH_AHEAD
+            if has_enough and self._cache.is_busy_ahead():
+                break
+            if not self._cache.may_fetch_ahead(extent.length):
+                if has_enough:
+                    break
+                # Many readers at once: one long piece for each, in turns, costs the fewest requests.
+                extent = first_piece(extents[number:], LONGEST_PIECE, backward=self._pattern.is_backward)
+            self._ahead += self._file.want([extent], background=True)
+            self._ahead += self._file.load(extent)
+            self._pattern.asked(extent)
+            if extent != wanted:
+                break
+
+    def _stop_ahead(self) -> None:
+        for item in self._ahead:
+            self._file.abandon(item)
+            item.disregard()
+        self._ahead.clear()
+
+    async def close(self) -> None:
+        """See OpenFile."""
+        if not self._closed:
+            self._closed = True
+            self._stop_ahead()
+            self._cache.closed(self._file)
+        await trio.lowlevel.checkpoint()

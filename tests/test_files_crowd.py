@@ -1,0 +1,106 @@
+"""Many readers at once: few long requests, each byte once, and no more memory than there is for all."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+
+from alyxfs.files import blockfile, cache, cachedfile
+from fault_server import FaultServer, File
+from reading import opened, source, until
+
+MIB = 1024 * 1024
+PART = 4 * MIB
+READERS = 32
+READ = 131072
+CONTENT = random.Random(1).randbytes(READERS * PART)
+
+pytestmark = pytest.mark.trio
+
+
+@pytest.fixture
+def server():
+    with FaultServer({"a.bin": File(CONTENT)}) as server:
+        yield server
+
+
+async def read_part(files, wanted, number):
+    """Read a part of the file in order, as the kernel does: some requests at a time."""
+    file = await files.open(wanted)
+
+    async def read(offset):
+        assert await file.read(offset, READ) == CONTENT[offset : offset + READ]
+
+    for offset in range(number * PART, (number + 1) * PART, 2 * READ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, offset)
+            nursery.start_soon(read, offset + READ)
+    await file.close()
+
+
+async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "AHEAD_MEMORY", 8 * MIB)
+    most_unread = from_disk = 0
+    record, read = cachedfile.CachedFile.make_room, blockfile.BlockFile.read
+
+    async def make_room(file, item):
+        nonlocal most_unread
+        most_unread = max(most_unread, files.buffers.unread)
+        await record(file, item)
+
+    def counted(blocks, offset, size):
+        nonlocal from_disk
+        from_disk += size
+        return read(blocks, offset, size)
+
+    monkeypatch.setattr(cachedfile.CachedFile, "make_room", make_room)
+    monkeypatch.setattr(blockfile.BlockFile, "read", counted)
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files, trio.open_nursery() as nursery:
+        for number in range(READERS):
+            nursery.start_soon(read_part, files, wanted, number)
+    assert server.sent <= len(CONTENT) * 1.02
+    assert len(server.requests) <= READERS * 20
+    assert from_disk <= len(CONTENT) / 10
+    assert most_unread <= 8 * MIB + 16 * 1.5 * MIB
+    assert files.buffers.unread == 0
+
+
+async def test_what_nobody_comes_for_is_left_at_the_server_and_fetched_when_somebody_does(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cache, "AHEAD_MEMORY", 0)
+    monkeypatch.setattr(cachedfile, "PATIENCE", 0.1)
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files:
+        file = await files.open(wanted)
+        offset = 0
+        for offset in range(0, 4 * MIB, READ):
+            assert await file.read(offset, READ) == CONTENT[offset : offset + READ]
+        await until(lambda: all(item.done for item in file._file.fetches))
+        asked = len(server.requests)
+        for offset in range(4 * MIB, 12 * MIB, READ):
+            assert await file.read(offset, READ) == CONTENT[offset : offset + READ]
+        assert len(server.requests) - asked <= 24, "it goes on by reading ahead, not by a request for each read"
+        await file.close()
+
+
+async def test_who_waits_for_an_answer_finds_a_connection_free(server, tmp_path):
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files:
+        file = files._file(wanted)  # the fetches of a crowd, without its readers
+        file.handles += 1
+        server.bytes_per_second = 100_000
+        for number in range(1, READERS):
+            file.want([cache.Extent(number * PART, (number + 1) * PART)], background=True)
+        await until(lambda: len(server.requests) == files.network.connections_ahead)
+        server.bytes_per_second = None
+        handle = await files.open(wanted)
+        with trio.fail_after(2):
+            assert await handle.read(0, 4096) == CONTENT[:4096]
+        await handle.close()
+        for item in list(file.fetches):
+            file.abandon(item)
+        files.closed(file)
