@@ -399,7 +399,7 @@ def test_pieces_that_pass_the_page_cache_are_read_as_they_were_written(tmp_path,
         count = blocks.read_into(read.room(500_000), read.end)
         assert count > 0
         read.grow(min(count, size - read.end))
-    assert read.copy(0, size) == content
+    assert read.look(0, size) == content
     assert blocks.read(size // 3, size // 2) == content[size // 3 : size // 3 + size // 2]
     blocks.close()
 
@@ -415,7 +415,7 @@ def test_buffers_are_used_again_and_hold_what_they_should():
             one.append(CONTENT[position : position + chance.randrange(1, 900_000)])
             one.drop(one.end - kept)
             assert one.end - one.start >= min(kept, one.end - start)
-            assert one.copy(one.start, one.end) == CONTENT[one.start - start : one.end - start]
+            assert one.look(one.start, one.end) == CONTENT[one.start - start : one.end - start]
         one.clear(is_unused=True)
         assert one.start == one.end
     assert 0 < sum(map(len, itertools.chain(*buffers._free.values()))) <= held.MOST_FREE

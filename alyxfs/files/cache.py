@@ -265,7 +265,7 @@ class FileCache:
         if file.parts is not None or file.size is None:
             return
         if file.source.name.endswith(formats.ARRAY):
-            file.parts = formats.rows(file.at_hand(0, min(formats.ARRAY_HEADER, file.size)), file.size)
+            file.parts = formats.rows(bytes(file.at_hand(0, min(formats.ARRAY_HEADER, file.size))), file.size)
         elif file.source.neighbours is not None and file.source.name.endswith(formats.COMPRESSED):
             name = formats.chunk_table(file.source.name)
             table = next((source for source in file.source.neighbours() if source.name == name), None)

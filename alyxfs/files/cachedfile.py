@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from alyxfs.files.formats import Parts
-    from alyxfs.files.held import Buffers
+    from alyxfs.files.held import Buffers, Bytes
     from alyxfs.files.source import Source
     from alyxfs.net import Network
 
@@ -179,8 +179,8 @@ class CachedFile:
 
     # Reading
 
-    async def read(self, offset: int, size: int, likely: Sequence[fetch.Fetch] = ()) -> bytes:
-        """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand.
+    async def look(self, offset: int, size: int, likely: Sequence[fetch.Fetch] = ()) -> Bytes:
+        """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand, nor at its end.
 
         ``likely`` are fetches to look at first: with many readers there are many others.
         """
@@ -196,8 +196,8 @@ class CachedFile:
         url = self.source.url and shown(self.source.url)
         raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=url)
 
-    def at_hand(self, start: int, end: int, likely: Sequence[fetch.Fetch] = ()) -> bytes:
-        """These bytes where all of them are in memory or on disk, else nothing; see :meth:`read`."""
+    def at_hand(self, start: int, end: int, likely: Sequence[fetch.Fetch] = ()) -> Bytes:
+        """These bytes where all of them are in memory or on disk, else nothing; see :meth:`look`."""
         for item in itertools.chain(likely, self.fetches):
             if item.holds(start, end):
                 return item.take(start, end)
@@ -250,9 +250,9 @@ class CachedFile:
             return
         raise errors.DeadlineExceeded(f"The size of {self.source.name} could not be learned in time.")
 
-    async def _read_slowly(self, offset: int, end: int, likely: Sequence[fetch.Fetch]) -> bytes:
+    async def _read_slowly(self, offset: int, end: int, likely: Sequence[fetch.Fetch]) -> Bytes:
         generation = self.generation
-        parts: list[bytes] = []
+        parts: list[Bytes] = []
         position = offset
         coming = [item for item in likely if item.covers(offset) and item.covers(end - 1)][:1]
         if not coming:
@@ -266,13 +266,14 @@ class CachedFile:
                 if self.size is not None and end > self.size:
                     end = max(position, self.size)
                     part = part[: end - position]
-                parts.append(part)
                 position += len(part)
+                # What follows is waited for: only the last part may be a view.
+                parts.append(part if position == end else bytes(part))
                 if not part:
                     await trio.lowlevel.checkpoint()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _next_part(self, position: int, end: int) -> bytes:
+    async def _next_part(self, position: int, end: int) -> Bytes:
         """Some of the bytes from ``position`` on; empty where one has to look again."""
         held = next((item for item in self.fetches if item.holds(position, position + 1)), None)
         if held is not None:

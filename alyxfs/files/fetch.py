@@ -23,7 +23,7 @@ from alyxfs.net import retry_after, shown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alyxfs.files.held import Buffers
+    from alyxfs.files.held import Buffers, Bytes
     from alyxfs.net import Network, StreamedAnswer
 
 log = logging.getLogger(__name__)
@@ -177,12 +177,12 @@ class Fetch:
         self._count()
         self._news.unpark_all()
 
-    def take(self, position: int, end: int) -> bytes:
+    def take(self, position: int, end: int) -> Bytes:
         """The bytes in memory from ``position`` on, at most to ``end``; ``position`` must be held and have arrived."""
         end = min(end, self._held.end)
         self.read_to = max(self.read_to, end)
         self._wanted.unpark_all()
-        found = self._held.copy(position, end)
+        found = self._held.look(position, end)
         if self.is_saved:
             self._held.drop(self.read_to - KEPT_BEHIND)
         self._count()

@@ -6,6 +6,7 @@ The buffers of large pieces begin and end at memory pages: the disk reads and wr
 from __future__ import annotations
 
 import mmap
+from typing import TypeAlias
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -14,6 +15,10 @@ SIZES = (256 * KIB, MIB)
 """Bytes of a buffer: multiples of a page. What is shorter than the smaller one gets memory of its own."""
 MOST_FREE = 32 * MIB
 """Bytes of buffers that wait for their next use."""
+
+
+Bytes: TypeAlias = "bytes | memoryview"
+"""Bytes of a file. A view shows a buffer that others use again: it holds until the next await, and no longer."""
 
 
 class Buffers:
@@ -90,10 +95,10 @@ class Held:
             start += len(found[-1])
         return found
 
-    def copy(self, start: int, end: int) -> bytes:
-        """These bytes, which must be held."""
+    def look(self, start: int, end: int) -> Bytes:
+        """These bytes, which must be held; see Bytes."""
         found = self.views(start, end)
-        return bytes(found[0]) if len(found) == 1 else b"".join(found)
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def drop(self, before: int) -> None:
         """Let go of the buffers that end before this place; nobody may be reading them."""

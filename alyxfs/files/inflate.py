@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from alyxfs.files.cache import FileCache
+    from alyxfs.files.held import Bytes
     from alyxfs.files.source import OpenFile, Source
 
 MEMORY = 128 * 1024 * 1024
@@ -236,9 +237,13 @@ class InflatedFile:
         return self._header.size
 
     async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile."""
+        return bytes(await self.look(offset, size, ahead=ahead))
+
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the chunk is inflated already, this does not yield to other tasks."""
         end = min(offset + size, self.size)
-        parts = []
+        parts: list[memoryview] = []
         while offset < end:
             index = self._header.chunk_at(offset)
             begin = self._header.bounds[index] * self._header.row
@@ -247,7 +252,7 @@ class InflatedFile:
                 chunk = await self._inflater.chunk(self._source, self._file, self._header, index)
             if ahead:
                 self._look_ahead(index)
-            part = bytes(chunk[offset - begin : end - begin])
+            part = chunk[offset - begin : end - begin]
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -33,6 +33,10 @@ class LocalFile:
             raise errors.FileChanged(f"The local copy of {self._name} was cut while it was being read; open it again.")
         return found
 
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile."""
+        return await self.read(offset, size, ahead=ahead)
+
     async def close(self) -> None:
         """See OpenFile."""
         if self._descriptor >= 0:

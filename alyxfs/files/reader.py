@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alyxfs.files.blocks import Extent
     from alyxfs.files.cachedfile import CachedFile
     from alyxfs.files.fetch import Fetch
+    from alyxfs.files.held import Bytes
     from alyxfs.files.source import Source
 
 ENOUGH_AHEAD = 1024 * 1024
@@ -63,13 +64,17 @@ class Reader:
         return self._file.size or 0
 
     async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile."""
+        return bytes(await self.look(offset, size, ahead=ahead))
+
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
         try:
             if self._generation != self._file.generation:
                 raise answers.changed(self._file.source.url or self._file.source.name)
             if ahead:
                 self._look_ahead(offset, size)
-            return await self._file.read(offset, size, self._ahead)
+            return await self._file.look(offset, size, self._ahead)
         except errors.FileChanged:
             self._generation = self._file.generation
             raise

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
 
+    from alyxfs.files.held import Bytes
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,6 +46,9 @@ class OpenFile(Protocol):
 
         Raises NotDownloadable, AccessDenied, FileChanged, ServerFault, Throttled, Unreachable or DeadlineExceeded.
         """
+
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
+        """As :meth:`read`, without a copy where that can be: a view holds until the caller's next await."""
 
     async def close(self) -> None:
         """Stop what was under way for this reader alone."""

@@ -265,8 +265,8 @@ class Kernel(pyfuse3.Operations):
         raise errors.NotAllowed(f"{_decoded(new_name)!r} cannot be made: a record has one name only.")
 
     @handled
-    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        """Bytes of an open file."""
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:  # type: ignore[override]
+        """Bytes of an open file. pyfuse3 writes them to the kernel before any other task has its turn."""
         return await self._open.reader(fh).read(off, size)
 
     @handled

@@ -157,9 +157,9 @@ class DataReader:
         """See Reader."""
         return self._opened.size
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
         """See Reader."""
-        return await self._opened.read(offset, size)
+        return await self._opened.look(offset, size)
 
     async def close(self) -> None:
         """See Reader."""

@@ -80,8 +80,8 @@ class Reader(Protocol):
     def size(self) -> int:
         """Bytes of the whole file."""
 
-    async def read(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes; fewer only at the end of the file."""
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to ``size`` bytes; fewer only at the end of the file. A view holds until the caller's next await."""
 
     async def close(self) -> None:
         """Called once, after the last read."""
