@@ -120,7 +120,7 @@ def read_files(
     for sentence in missing(there, chosen):
         print(sentence)
     about = machine.description()
-    with tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
+    with machine.control_filesystem(), tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
         root = make_files(files, FORMS[form])
         with running_server(root, Path(scratch)) as server, running_library(server) as library:
             about |= {

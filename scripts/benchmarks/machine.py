@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+CONNECTIONS = Path("/sys/fs/fuse/connections")
 RAISED_KB = 1024
 """KiB that the kernel reads ahead where it was raised."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -64,6 +65,19 @@ def drop_page_cache() -> None:
     """Forget all file contents that are in memory and on disk."""
     os.sync()
     DROP_CACHES.write_text("1", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def control_filesystem() -> Iterator[None]:
+    """The kernel's directory of FUSE connections, which systemd mounts, also where it does not run; needs root."""
+    if os.geteuid() != 0 or not CONNECTIONS.is_dir() or os.path.ismount(CONNECTIONS):
+        yield
+        return
+    subprocess.run(["mount", "-t", "fusectl", "none", str(CONNECTIONS)], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(CONNECTIONS)], check=True, timeout=10)
 
 
 def raise_read_ahead(mount: Path) -> None:

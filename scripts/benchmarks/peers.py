@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from benchmarks.server import FileServer
 
+MEMORY = Path("/dev/shm")
+"""A tmpfs."""
 PATIENCE = 20.0
 """Seconds for a peer to mount or unmount."""
 LONGEST_SAMPLE = 300.0
@@ -45,6 +48,11 @@ FSSPEC = "fsspec"
 CURL = "curl"
 LOCAL = "local file"
 """A copy of the large file on the disk where the peers have their caches."""
+
+LOCAL_PAGES = "local, 4 KiB pages"
+"""The same in memory (tmpfs), where the kernel's page cache has pages of 4 KiB, as it has for every FUSE mount."""
+BARE = "pyfuse3 alone"
+"""A drive that only answers, from the local file: see bare.py."""
 
 HOW_TO_GET = {
     RAISED: "the kernel's read-ahead of a mount is root's to set.",
@@ -119,6 +127,8 @@ def installed() -> list[str]:
         FSSPEC: all(importlib.util.find_spec(name) for name in ("fsspec", "fuse", "aiohttp")),
         CURL: shutil.which("curl"),
         LOCAL: True,
+        LOCAL_PAGES: os.access(MEMORY, os.W_OK),
+        BARE: True,
     }
     return [peer for peer, is_there in needs.items() if is_there]
 
@@ -134,6 +144,12 @@ def mount(peer: str, service: Service, way: str) -> Iterator[Mount]:
             (home / LARGE).parent.mkdir()
             shutil.copyfile(service.server.root / LARGE, home / LARGE)
             yield Mount(peer, home, None)
+        elif peer == LOCAL_PAGES:
+            with tempfile.TemporaryDirectory(prefix="alyxfs-bench-", dir=MEMORY) as memory:
+                target = Path(memory) / LARGE
+                target.parent.mkdir()
+                shutil.copyfile(service.server.root / LARGE, target)
+                yield Mount(peer, Path(memory), None)
         elif peer in {DRIVE, RAISED}:
             with _drive(service, home, way, is_raised=peer == RAISED) as found:
                 yield found
@@ -234,6 +250,9 @@ _COMMANDS: dict[str, Callable[[Service, Path, str, Path], list[str]]] = {
     RCLONE_OFF: _rclone("off"),
     HTTPDIRFS: lambda _, home, address, point: [
         "httpdirfs", "-f", "--no-range-check", "--cache", "--cache-location", str(home / "cache"), address, str(point),
+    ],
+    BARE: lambda service, _home, _address, point: [
+        sys.executable, str(Path(__file__).with_name("bare.py")), str(service.server.root / LARGE), str(point),
     ],
     FSSPEC: lambda _service, _home, address, point: [sys.executable, "-c", _FSSPEC_PROGRAM, address, str(point)],
 }  # fmt: skip

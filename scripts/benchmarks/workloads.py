@@ -37,11 +37,13 @@ from benchmarks.datafiles import (
     small_name,
 )
 from benchmarks.peers import (
+    BARE,
     CURL,
     DRIVE,
     FSSPEC,
     HTTPDIRFS,
     LOCAL,
+    LOCAL_PAGES,
     LONGEST_SAMPLE,
     RAISED,
     RCLONE_FULL,
@@ -204,7 +206,8 @@ def sequential(bench: Bench, peer: str) -> Iterator[Sample]:
                 found = read_through(path)
             if found != size:
                 raise SampleError(f"{found} of {size} bytes")
-            if peer != LOCAL or measure != "sequential-cold":
+            is_said = {LOCAL: measure != "sequential-cold", LOCAL_PAGES: measure == "sequential-warm"}
+            if is_said.get(peer, True):
                 yield watch.sample(measure, size / watch.seconds / 1e6, size=size)
             if not bench.wanted & {"sequential-warm", "sequential-disk"}:
                 return
@@ -405,7 +408,7 @@ WORKLOADS = (
     Workload(
         sequential,
         ("sequential-cold", "sequential-warm", "sequential-disk"),
-        (DRIVE, RAISED, *OTHERS, CURL, LOCAL),
+        (DRIVE, RAISED, *OTHERS, CURL, LOCAL, LOCAL_PAGES, BARE),
     ),
     Workload(_whole_array("tls", "sequential-tls"), ("sequential-tls",), (DRIVE, RCLONE_FULL, CURL)),
     Workload(_whole_array("link", "sequential-link"), ("sequential-link",), (DRIVE, RCLONE_FULL, CURL)),
