@@ -145,6 +145,18 @@ def test_the_map_never_runs_ahead_of_the_data(tmp_path):
     blocks.close()
 
 
+@pytest.mark.parametrize("marked", [9, 10])
+def test_a_verdict_without_all_its_marks_holds_for_nothing(tmp_path, marked):
+    blocks = made(tmp_path / "a")
+    blocks.write([b"x" * 10 * BLOCK], 0)
+    blocks.record([(0, marked)])
+    blocks.set_verdict(Verdict.VERIFIED)
+    blocks.close()
+    again = blockfile.open_existing(tmp_path / "a", "1")
+    assert again.verdict is (Verdict.VERIFIED if marked == 10 else Verdict.UNKNOWN)
+    again.close()
+
+
 @pytest.mark.parametrize(
     "harm",
     [

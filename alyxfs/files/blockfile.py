@@ -28,7 +28,7 @@ import json
 import os
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -350,10 +350,18 @@ def open_existing(path: pathlib.Path, version: str) -> BlockFile | None:
         header = read_header(descriptor)
         if header is not None and header.version == version:
             os.utime(descriptor)
-            return BlockFile(descriptor, path, header)
+            return BlockFile(descriptor, path, _as_marked(descriptor, header))
         os.close(descriptor)
         path.unlink(missing_ok=True)
         return None
+
+
+def _as_marked(descriptor: int, header: Header) -> Header:
+    """A power cut may keep the verdict and lose marks that were set before it: then it holds for no whole content."""
+    count = block_count(header.fingerprint.size)
+    if header.verdict is Verdict.VERIFIED and os.pread(descriptor, count, PAGE).count(1) < count:
+        return replace(header, verdict=Verdict.UNKNOWN)
+    return header
 
 
 def look(path: pathlib.Path, version: str) -> tuple[float, Verdict]:
