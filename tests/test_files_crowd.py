@@ -7,7 +7,7 @@ import random
 import pytest
 import trio
 
-from alyxfs.files import blockfile, cache, cachedfile
+from alyxfs.files import blockfile, blocks, cachedfile, memory
 from fault_server import FaultServer, File
 from reading import opened, source, until
 
@@ -41,13 +41,13 @@ async def read_part(files, wanted, number):
 
 
 async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "AHEAD_MEMORY", 8 * MIB)
+    monkeypatch.setattr(memory, "AHEAD", 8 * MIB)
     most_unread = from_disk = 0
     record, read = cachedfile.CachedFile.make_room, blockfile.BlockFile.read
 
     async def make_room(file, item):
         nonlocal most_unread
-        most_unread = max(most_unread, files.buffers.unread)
+        most_unread = max(most_unread, files.memory.buffers.unread)
         await record(file, item)
 
     def counted(blocks, offset, size):
@@ -65,13 +65,13 @@ async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(serv
     assert len(server.requests) <= READERS * 20
     assert from_disk <= len(CONTENT) / 10
     assert most_unread <= 8 * MIB + 16 * 1.5 * MIB
-    assert files.buffers.unread == 0
+    assert files.memory.buffers.unread == 0
 
 
 async def test_what_nobody_comes_for_is_left_at_the_server_and_fetched_when_somebody_does(
     server, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cache, "AHEAD_MEMORY", 0)
+    monkeypatch.setattr(memory, "AHEAD", 0)
     monkeypatch.setattr(cachedfile, "PATIENCE", 0.1)
     wanted = source(server, "a.bin", digest=None)
     async with opened(tmp_path) as files:
@@ -94,7 +94,7 @@ async def test_who_waits_for_an_answer_finds_a_connection_free(server, tmp_path)
         file.handles += 1
         server.bytes_per_second = 100_000
         for number in range(1, READERS):
-            file.want([cache.Extent(number * PART, (number + 1) * PART)], background=True)
+            file.want([blocks.Extent(number * PART, (number + 1) * PART)], background=True)
         await until(lambda: len(server.requests) == files.network.connections_ahead)
         server.bytes_per_second = None
         handle = await files.open(wanted)

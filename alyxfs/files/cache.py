@@ -14,9 +14,9 @@ from alyxfs import errors
 from alyxfs.files import blockfile, eviction, formats, neighbours
 from alyxfs.files.blocks import Extent
 from alyxfs.files.cachedfile import CachedFile
-from alyxfs.files.held import Buffers
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
+from alyxfs.files.memory import Memory
 from alyxfs.files.reader import Reader
 from alyxfs.files.sizes import KnownSizes
 from alyxfs.files.verify import verify
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncGenerator, Callable, Collection
 
-    from alyxfs.files.fetch import Fetch
     from alyxfs.files.source import OpenFile, Source
     from alyxfs.net import Network
 
@@ -36,16 +35,8 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
-MEMORY = 128 * 1024 * 1024
-"""Bytes: what all fetches together may hold before they wait for the disk."""
-AHEAD_MEMORY = 64 * 1024 * 1024
-"""Bytes that may be under way for nobody who waits for them already."""
 LOOK_AGAIN = 0.02
 """Seconds after which room for read-ahead is looked for again."""
-KEPT_MEMORY = 96 * 1024 * 1024
-"""Bytes that have come, or could not be saved, and are kept for readers that come soon."""
-KEPT_READ = 16 * 1024 * 1024
-"""Of these, bytes that are on disk and that somebody has read already."""
 IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
 MOST_WALKS = 8
@@ -86,10 +77,8 @@ class FileCache:
         self._limit = limit_bytes
         self._on_change = on_change
         self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
-        self.buffers = Buffers()
-        self._kept: list[tuple[CachedFile, Fetch]] = []
+        self.memory = Memory(self._files.values())
         self._unrecorded: dict[int, CachedFile] = {}
-        self._room = trio.lowlevel.ParkingLot()
         self.read_at = 0.0
         """Trio time of the last read."""
         self._write_again_at = 0.0
@@ -224,6 +213,20 @@ class FileCache:
         await local.close()
         return 1.0
 
+    # What readers ask for (reader.Cache)
+
+    def is_busy_ahead(self) -> bool:
+        """Whether nothing could be fetched ahead a moment ago: with many readers, looking again costs more than it."""
+        return trio.current_time() < self._look_again_at
+
+    def may_fetch_ahead(self, length: int) -> bool:
+        """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
+        connections = self.network.connections_ahead - self._neighbours_coming
+        may = self.memory.has_room_ahead(length, connections, may_write=self.may_write())
+        if not may:
+            self._look_again_at = trio.current_time() + LOOK_AGAIN
+        return may
+
     def read_begins(self, source: Source) -> None:
         """Somebody reads this file for the first time since opening it: fetch its neighbours if that is a walk."""
         size = self.known_size(source)
@@ -322,72 +325,9 @@ class FileCache:
             self._written = 0
             self._tidy_now.set()
 
-    def is_crowded(self) -> bool:
-        """Whether fetches should wait for the disk."""
-        return self._unsaved() > MEMORY
-
-    def is_memory_short(self) -> bool:
-        """Whether what is read ahead should not come faster than it is read."""
-        return self.buffers.unread > AHEAD_MEMORY
-
-    def is_disk_behind(self) -> bool:
-        """Whether the disk is clearly slower than the network, so that fetches will have to wait for it soon."""
-        return self._unsaved() > AHEAD_MEMORY // 2
-
-    def _unsaved(self) -> int:
-        return sum(item.unsaved_length for file in self._files.values() for item in file.fetches)
-
-    def is_busy_ahead(self) -> bool:
-        """Whether nothing could be fetched ahead a moment ago: with many readers, looking again costs more than it."""
-        return trio.current_time() < self._look_again_at
-
-    def may_fetch_ahead(self, length: int) -> bool:
-        """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
-        may = self._has_room_ahead(length)
-        if not may:
-            self._look_again_at = trio.current_time() + LOOK_AGAIN
-        return may
-
-    def _has_room_ahead(self, length: int) -> bool:
-        ahead = [item for file in self._files.values() for item in file.fetches if item.background and item.is_unread]
-        coming = sum(not item.done and not item.from_disk for item in ahead) + self._neighbours_coming
-        if coming >= self.network.connections_ahead:
-            return False
-        memory = AHEAD_MEMORY if self.may_write() else AHEAD_MEMORY // 2
-        return sum(item.unread_length for item in ahead) + length <= memory
-
-    async def room(self) -> None:
-        """Sleep until a save has ended."""
-        await self._room.park()
-
-    def room_made(self) -> None:
-        """A save has ended."""
-        self._room.unpark_all()
-
     def to_record(self, file: CachedFile) -> None:
         """The file has written blocks that its map does not mark yet."""
         self._unrecorded[id(file)] = file
-
-    def keep(self, file: CachedFile, ended: Fetch) -> None:
-        """Keep bytes in memory as long as no newer ones need it; those that can be had from disk again go first."""
-        self._kept = [one for one in self._kept if one[1].held]
-        self._kept.append((file, ended))
-        read = [one for one in self._kept if one[1].is_saved and not one[1].is_unread]
-        self._drop_oldest(read, KEPT_READ)
-        self._drop_oldest(self._kept, KEPT_MEMORY)
-
-    def _drop_oldest(self, kept: list[tuple[CachedFile, Fetch]], limit: int) -> None:
-        total = sum(item.held for _, item in kept)
-        for file, item in kept:
-            if total <= limit:
-                break
-            total -= item.held
-            file.drop(item)
-
-    def _forget_kept(self) -> None:
-        """Give back the memory of what can be had from disk again."""
-        self._drop_oldest([one for one in self._kept if one[1].is_saved], 0)
-        self.buffers.let_go()
 
     def learned(self, file: CachedFile) -> None:
         """Remember the true size, and tell who shows it."""
@@ -435,7 +375,7 @@ class FileCache:
                 self._forget(one)
 
     def _forget(self, file: CachedFile) -> None:
-        self._kept = [(one, item) for one, item in self._kept if one is not file]
+        self.memory.forget(file)
         del self._files[file.source.identity, file.source.version]
         file.close()
 
@@ -447,7 +387,7 @@ class FileCache:
             await self.record()
             is_busy = any(not item.done for file in self._files.values() for item in file.fetches)
             if was_busy and not is_busy:
-                self._forget_kept()
+                self.memory.let_go()
                 await trio.to_thread.run_sync(give_back)
             was_busy = is_busy or self._written != written
             written = self._written

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from alyxfs.files.formats import Parts
-    from alyxfs.files.held import Buffers, Bytes
+    from alyxfs.files.held import Bytes
+    from alyxfs.files.memory import Memory
     from alyxfs.files.source import Source
     from alyxfs.net import Network
 
@@ -67,7 +68,7 @@ class Household(Protocol):
 
     network: Network
     nursery: trio.Nursery
-    buffers: Buffers
+    memory: Memory
 
     def path(self, source: Source) -> pathlib.Path:
         """The cache file's place."""
@@ -78,29 +79,11 @@ class Household(Protocol):
     def disk_refused(self, error: OSError) -> None:
         """The disk is full or broken."""
 
-    def is_disk_behind(self) -> bool:
-        """See FileCache."""
-
-    def is_crowded(self) -> bool:
-        """Whether memory should take no more."""
-
-    def is_memory_short(self) -> bool:
-        """Whether what is read ahead should not come faster than it is read."""
-
-    async def room(self) -> None:
-        """Sleep until some memory was given back."""
-
-    def room_made(self) -> None:
-        """Some memory was given back, or will not be."""
-
     def wrote(self, count: int) -> None:
         """So many bytes went to the disk."""
 
     def to_record(self, file: CachedFile) -> None:
         """The file has blocks on disk that its map does not mark yet."""
-
-    def keep(self, file: CachedFile, ended: fetch.Fetch) -> None:
-        """A fetch has ended whose bytes may be read soon, or could not be saved: keep them while memory allows."""
 
     def learned(self, file: CachedFile) -> None:
         """The file server told the true size, or the content changed."""
@@ -211,7 +194,7 @@ class CachedFile:
         for extent in extents:
             for hole in merged(self._holes(extent), MERGE_GAP):
                 for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
-                    item = fetch.Fetch(piece, self._household.buffers, background=background)
+                    item = fetch.Fetch(piece, self._household.memory.buffers, background=background)
                     self.fetches.append(item)
                     self._household.nursery.start_soon(self._run, item)
                     started.append(item)
@@ -225,7 +208,7 @@ class CachedFile:
         started = []
         for piece in without(without([extent], missing(self.written, extent)), in_memory):
             if piece.length >= blockfile.DIRECT_LEAST:
-                item = fetch.Fetch(piece, self._household.buffers, background=True, from_disk=True)
+                item = fetch.Fetch(piece, self._household.memory.buffers, background=True, from_disk=True)
                 self.fetches.append(item)
                 self._household.nursery.start_soon(self._load, item, self.blocks)
                 started.append(item)
@@ -387,8 +370,8 @@ class CachedFile:
         if item.unsaved_length >= SAVE_PIECE and not item.saving:
             item.saving = True
             self._household.nursery.start_soon(self._save, item)
-        while item.saving and (item.unsaved_length > HELD_BY_ONE or self._household.is_crowded()):
-            await self._household.room()
+        while item.saving and (item.unsaved_length > HELD_BY_ONE or self._household.memory.is_crowded()):
+            await self._household.memory.room()
         if item.background and not item.whole:
             await self._wait_for_reader(item)
 
@@ -397,7 +380,7 @@ class CachedFile:
 
         So many readers at once take few long answers in turns, and none of them has to come from disk again.
         """
-        while item.readers == 0 and item.unread_arrived >= ENOUGH_AHEAD and self._household.is_memory_short():
+        while item.readers == 0 and item.unread_arrived >= ENOUGH_AHEAD and self._household.memory.is_short():
             with trio.move_on_after(PATIENCE) as scope:
                 await item.wanted()
             if scope.cancelled_caught:
@@ -441,13 +424,13 @@ class CachedFile:
     async def _settle(self, item: fetch.Fetch) -> None:
         """Save what the fetch brought, and let go of it."""
         while item.saving:
-            await self._household.room()
+            await self._household.memory.room()
         if item in self.fetches and item.unsaved_length and self.blocks is not None and not item.unsavable:
             await self._save(item)
         is_worth_it = item.held >= blockfile.DIRECT_LEAST or not item.is_saved
         if item in self.fetches and item.held and item.error is None and is_worth_it:
             item.is_kept = True
-            self._household.keep(self, item)
+            self._household.memory.keep(self, item)
         else:
             self.drop(item)
 
@@ -488,7 +471,7 @@ class CachedFile:
                 return
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
-            may_wait = not self._household.is_disk_behind()
+            may_wait = not self._household.memory.is_disk_behind()
             await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
             self._household.wrote(end - before)
             if blocks is self.blocks and not item.unsavable:
@@ -503,7 +486,7 @@ class CachedFile:
             self._household.disk_refused(error)
         finally:
             item.saving = False
-            self._household.room_made()
+            self._household.memory.room_made()
 
     def _mark(self, item: fetch.Fetch, before: int) -> None:
         """The fetch is in the block file up to ``saved_to``: mark the blocks that are whole by that."""
