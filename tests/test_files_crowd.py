@@ -7,7 +7,7 @@ import random
 import pytest
 import trio
 
-from alyxfs.files import blockfile, blocks, cachedfile, memory
+from alyxfs.files import blockfile, blocks, delivery, memory
 from fault_server import FaultServer, File
 from reading import opened, source, until
 
@@ -43,19 +43,19 @@ async def read_part(files, wanted, number):
 async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(server, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "AHEAD", 8 * MIB)
     most_unread = from_disk = 0
-    record, read = cachedfile.CachedFile.make_room, blockfile.BlockFile.read
+    record, read = delivery.Delivery.make_room, blockfile.BlockFile.read
 
-    async def make_room(file, item):
+    async def make_room(one):
         nonlocal most_unread
         most_unread = max(most_unread, files.memory.buffers.unread)
-        await record(file, item)
+        await record(one)
 
     def counted(blocks, offset, size):
         nonlocal from_disk
         from_disk += size
         return read(blocks, offset, size)
 
-    monkeypatch.setattr(cachedfile.CachedFile, "make_room", make_room)
+    monkeypatch.setattr(delivery.Delivery, "make_room", make_room)
     monkeypatch.setattr(blockfile.BlockFile, "read", counted)
     wanted = source(server, "a.bin", digest=None)
     async with opened(tmp_path) as files, trio.open_nursery() as nursery:
@@ -72,7 +72,7 @@ async def test_what_nobody_comes_for_is_left_at_the_server_and_fetched_when_some
     server, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(memory, "AHEAD", 0)
-    monkeypatch.setattr(cachedfile, "PATIENCE", 0.1)
+    monkeypatch.setattr(delivery, "PATIENCE", 0.1)
     wanted = source(server, "a.bin", digest=None)
     async with opened(tmp_path) as files:
         file = await files.open(wanted)

@@ -1,4 +1,4 @@
-"""One data file with all its readers: what is on disk, what is under way, and who waits for it.
+"""One data file with all its readers: what is on disk, what is under way (see delivery), and who waits for it.
 
 Everything here changes only between two awaits of the event loop's tasks. The threads write bytes and marks; they
 never touch this state.
@@ -6,7 +6,6 @@ never touch this state.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from alyxfs import errors
-from alyxfs.files import answers, blockfile, fetch
+from alyxfs.files import answers, blockfile
 from alyxfs.files.blockfile import Fingerprint, Verdict
 from alyxfs.files.blocks import (
     BLOCK,
@@ -29,6 +28,8 @@ from alyxfs.files.blocks import (
     touched,
     without,
 )
+from alyxfs.files.delivery import Delivery
+from alyxfs.files.fetch import Fetch
 from alyxfs.net import shown
 
 if TYPE_CHECKING:
@@ -49,22 +50,10 @@ MERGE_GAP = 2 * BLOCK
 """Bytes that may lie between two missing extents for one request to fetch both."""
 DEMAND_PIECE = 2 * 1024 * 1024
 """Bytes of a long read that one request fetches; its parts come over several connections."""
-SAVE_PIECE = 4 * 1024 * 1024
-"""Bytes that are written to disk at a time."""
-LOAD_PIECE = 2 * 1024 * 1024
-"""Bytes that are read ahead from disk at a time."""
-HELD_BY_ONE = 16 * 1024 * 1024
-"""Bytes that one fetch may hold in memory before it waits for the disk."""
-ENOUGH_AHEAD = 512 * 1024
-"""Bytes that have come ahead of a reader: with these, and little memory, the rest can wait at the server."""
-PATIENCE = 1.0
-"""Seconds that it waits there, before the connection is given to others."""
-UNKNOWN_END = 1 << 62
-"""The end of a fetch whose file's size nobody knows yet."""
 
 
 class Household(Protocol):
-    """What a file needs of the cache it belongs to."""
+    """What a file, and who delivers its bytes, need of the cache it belongs to."""
 
     network: Network
     nursery: trio.Nursery
@@ -104,7 +93,7 @@ class CachedFile:
         self.blocks: blockfile.BlockFile | None = None
         self.written = bytearray(block_count(size or 0))
         """One byte a block: 1 where the block can be read from ``blocks`` (on disk, or on its way there)."""
-        self.fetches: list[fetch.Fetch] = []
+        self.fetches: list[Fetch] = []
         """Under way, and those whose bytes are only in memory."""
         self.unrecorded: list[tuple[int, int]] = []
         """Runs of blocks that are written but not marked in the map on disk."""
@@ -162,7 +151,7 @@ class CachedFile:
 
     # Reading
 
-    async def look(self, offset: int, size: int, likely: Sequence[fetch.Fetch] = ()) -> Bytes:
+    async def look(self, offset: int, size: int, likely: Sequence[Fetch] = ()) -> Bytes:
         """Bytes from memory, disk or the server; does not yield to other tasks where they are at hand, nor at its end.
 
         ``likely`` are fetches to look at first: with many readers there are many others.
@@ -179,7 +168,7 @@ class CachedFile:
         url = self.source.url and shown(self.source.url)
         raise errors.DeadlineExceeded(f"{self.source.name} could not be read within {limit:g} s.", url=url)
 
-    def at_hand(self, start: int, end: int, likely: Sequence[fetch.Fetch] = ()) -> Bytes:
+    def at_hand(self, start: int, end: int, likely: Sequence[Fetch] = ()) -> Bytes:
         """These bytes where all of them are in memory or on disk, else nothing; see :meth:`look`."""
         for item in itertools.chain(likely, self.fetches):
             if item.holds(start, end):
@@ -188,19 +177,19 @@ class CachedFile:
             return self._from_disk(start, end)
         return b""
 
-    def want(self, extents: Iterable[Extent], *, background: bool) -> list[fetch.Fetch]:
+    def want(self, extents: Iterable[Extent], *, background: bool) -> list[Fetch]:
         """Start the fetches that are needed to have these extents; return the new ones."""
         started = []
         for extent in extents:
             for hole in merged(self._holes(extent), MERGE_GAP):
                 for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
-                    item = fetch.Fetch(piece, self._household.memory.buffers, background=background)
+                    item = Fetch(piece, self._household.memory.buffers, background=background)
                     self.fetches.append(item)
-                    self._household.nursery.start_soon(self._run, item)
+                    self._household.nursery.start_soon(Delivery(self._household, self, item).from_server)
                     started.append(item)
         return started
 
-    def load(self, extent: Extent) -> list[fetch.Fetch]:
+    def load(self, extent: Extent) -> list[Fetch]:
         """Start to read from disk into memory what is there of this extent; return what was started."""
         if self.blocks is None:
             return []
@@ -208,17 +197,23 @@ class CachedFile:
         started = []
         for piece in without(without([extent], missing(self.written, extent)), in_memory):
             if piece.length >= blockfile.DIRECT_LEAST:
-                item = fetch.Fetch(piece, self._household.memory.buffers, background=True, from_disk=True)
+                item = Fetch(piece, self._household.memory.buffers, background=True, from_disk=True)
                 self.fetches.append(item)
-                self._household.nursery.start_soon(self._load, item, self.blocks)
+                self._household.nursery.start_soon(Delivery(self._household, self, item).from_disk, self.blocks)
                 started.append(item)
         return started
 
-    def abandon(self, item: fetch.Fetch) -> None:
+    def abandon(self, item: Fetch) -> None:
         """Stop a fetch that nobody waits for; what it has brought is kept."""
         if not item.done and item.readers == 0 and item.arrived < item.end:
             item.end = item.arrived
             item.scope.cancel()
+
+    def drop(self, item: Fetch) -> None:
+        """Let go of a fetch that has ended."""
+        if item in self.fetches:
+            self.fetches.remove(item)
+        item.release()
 
     async def learn_size(self) -> None:
         """Ask the server for the beginning of the file, and with it for its size."""
@@ -233,7 +228,7 @@ class CachedFile:
             return
         raise errors.DeadlineExceeded(f"The size of {self.source.name} could not be learned in time.")
 
-    async def _read_slowly(self, offset: int, end: int, likely: Sequence[fetch.Fetch]) -> Bytes:
+    async def _read_slowly(self, offset: int, end: int, likely: Sequence[Fetch]) -> Bytes:
         generation = self.generation
         parts: list[Bytes] = []
         position = offset
@@ -281,11 +276,11 @@ class CachedFile:
         _raise_failure(item)
         return b""
 
-    def _loading(self, position: int) -> fetch.Fetch | None:
+    def _loading(self, position: int) -> Fetch | None:
         """What brings this byte from disk into memory at the moment."""
         return next((one for one in self.fetches if one.from_disk and not one.done and one.covers(position)), None)
 
-    def _coming(self, position: int) -> fetch.Fetch | None:
+    def _coming(self, position: int) -> Fetch | None:
         """What brings this byte from the server, or has saved it."""
         return next((one for one in self.fetches if one.covers(position)), None)
 
@@ -299,11 +294,11 @@ class CachedFile:
         if len(found) == end - start:
             return found
         log.info("the cache file of %s is damaged and is made anew", self.source.name)
-        self._damaged()
+        self.damaged()
         return b""
 
     @contextmanager
-    def _reading(self, items: list[fetch.Fetch]) -> Iterator[None]:
+    def _reading(self, items: list[Fetch]) -> Iterator[None]:
         """Keep these fetches going; a reader that is called off stops what only it wanted."""
         for item in items:
             item.join()
@@ -341,154 +336,9 @@ class CachedFile:
         begun = [Extent(item.start, item.saved_to) for item in near if item.saved_to > item.start]
         return without(holes, [*begun, *(item.reach for item in near)])
 
-    # Fetching
+    # Recording
 
-    def pinned(self) -> Fingerprint | None:
-        """The content that every answer must be of."""
-        return self.fingerprint
-
-    async def accept(self, item: fetch.Fetch, body: answers.Body) -> None:
-        """Pin the content at the first answer; fetch the whole file where the server knows no ranges."""
-        if item.done:
-            raise _Superseded
-        if body.fingerprint is not None:
-            self._pin(body.fingerprint)
-            await self._make_blocks()
-        if body.whole and item.arrived == item.start and body.end != item.end:
-            twin = next((one for one in self.fetches if one is not item and one.whole and one.covers(item.start)), None)
-            if twin is not None:
-                raise _Superseded
-            item.restart(body.end if body.end is not None else self.size or UNKNOWN_END)
-        if self.size is not None:
-            item.end = min(item.end, self.size)
-
-    async def make_room(self, item: fetch.Fetch) -> None:
-        """Save in the background as bytes come, and wait where the disk is slower than the network."""
-        if self.blocks is None or item.unsavable:
-            item.forget(HELD_BY_ONE)
-            return
-        if item.unsaved_length >= SAVE_PIECE and not item.saving:
-            item.saving = True
-            self._household.nursery.start_soon(self._save, item)
-        while item.saving and (item.unsaved_length > HELD_BY_ONE or self._household.memory.is_crowded()):
-            await self._household.memory.room()
-        if item.background and not item.whole:
-            await self._wait_for_reader(item)
-
-    async def _wait_for_reader(self, item: fetch.Fetch) -> None:
-        """Where memory is short, let the server wait until what came is being read; give up what nobody comes for.
-
-        So many readers at once take few long answers in turns, and none of them has to come from disk again.
-        """
-        while item.readers == 0 and item.unread_arrived >= ENOUGH_AHEAD and self._household.memory.is_short():
-            with trio.move_on_after(PATIENCE) as scope:
-                await item.wanted()
-            if scope.cancelled_caught:
-                item.cut()
-                return
-
-    async def _run(self, item: fetch.Fetch) -> None:
-        generation = self.generation
-        failure: errors.AlyxfsError | None = errors.ServerFault(f"The reading of {self.source.name} was given up.")
-        try:
-            with item.scope:
-                failure = await self._fetch(item, generation)
-        finally:
-            if not item.done:
-                item.finish(failure)
-            with trio.CancelScope(shield=True):
-                await self._settle(item)
-
-    async def _fetch(self, item: fetch.Fetch, generation: int) -> errors.AlyxfsError | None:
-        """Fetch, and say why if that failed."""
-        url = self.source.url
-        if url is None:
-            return errors.NotDownloadable(f"{self.source.name} is listed, but no server offers its bytes.")
-        try:
-            await fetch.run(self._household.network, url, item, self)
-        except _Superseded:
-            return None
-        except answers.SizeDiffers as differs:
-            if generation == self.generation and self.fingerprint is None:
-                self._resize(differs.size)
-            return None
-        except errors.FileChanged as error:
-            if generation == self.generation:
-                self._start_anew()
-            return error
-        except errors.AlyxfsError as error:
-            log.info("%s could not be fetched: %s", self.source.name, error)
-            return error
-        return None
-
-    async def _settle(self, item: fetch.Fetch) -> None:
-        """Save what the fetch brought, and let go of it."""
-        while item.saving:
-            await self._household.memory.room()
-        if item in self.fetches and item.unsaved_length and self.blocks is not None and not item.unsavable:
-            await self._save(item)
-        is_worth_it = item.held >= blockfile.DIRECT_LEAST or not item.is_saved
-        if item in self.fetches and item.held and item.error is None and is_worth_it:
-            item.is_kept = True
-            self._household.memory.keep(self, item)
-        else:
-            self.drop(item)
-
-    def drop(self, item: fetch.Fetch) -> None:
-        """Let go of a fetch that has ended."""
-        if item in self.fetches:
-            self.fetches.remove(item)
-        item.release()
-
-    async def _load(self, item: fetch.Fetch, blocks: blockfile.BlockFile) -> None:
-        """Read from disk into memory; where that fails, readers find it out for themselves."""
-        try:
-            with item.scope:
-                while item.arrived < item.end and blocks is self.blocks:
-                    room = item.room(min(LOAD_PIECE, item.end - item.arrived))
-                    item.saving = True
-                    try:
-                        count = await blocks.in_thread(blocks.read_into, room, item.arrived)
-                    finally:
-                        item.saving = False
-                    item.filled(min(count, item.end - item.arrived))
-                    if not count:
-                        break
-        except OSError as error:
-            log.info("reading the cache file of %s ahead: %s", self.source.name, error)
-        finally:
-            item.finish()
-            with trio.CancelScope(shield=True):
-                await self._settle(item)
-
-    async def _save(self, item: fetch.Fetch) -> None:
-        """Write what the fetch holds at this moment to the block file."""
-        item.saving = True
-        blocks, before = self.blocks, item.saved_to
-        try:
-            if blocks is None or item.unsavable or not self._household.may_write():
-                item.unsavable = True
-                return
-            parts, end = item.unsaved()
-            # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
-            may_wait = not self._household.memory.is_disk_behind()
-            await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
-            self._household.wrote(end - before)
-            if blocks is self.blocks and not item.unsavable:
-                item.saved(end, blocks)
-                self._mark(item, before)
-                item.forget_saved(HELD_BY_ONE)
-        except blockfile.CutError:
-            if blocks is self.blocks:
-                self._damaged()
-        except OSError as error:
-            item.unsavable = True
-            self._household.disk_refused(error)
-        finally:
-            item.saving = False
-            self._household.memory.room_made()
-
-    def _mark(self, item: fetch.Fetch, before: int) -> None:
+    def mark(self, item: Fetch, before: int) -> None:
         """The fetch is in the block file up to ``saved_to``: mark the blocks that are whole by that."""
         first = max(block_count(item.start), before // BLOCK)
         last = block_count(item.saved_to) if item.saved_to == self.size else item.saved_to // BLOCK
@@ -517,14 +367,16 @@ class CachedFile:
 
     # Content
 
-    def _pin(self, found: Fingerprint) -> None:
+    def pin(self, found: Fingerprint) -> None:
+        """An answer is of this content: from the first one on all must be. Raises FileChanged."""
         if self.fingerprint is None:
             self.fingerprint = found
-            self._resize(found.size)
+            self.resize(found.size)
         elif not answers.is_same(found, self.fingerprint):
             raise answers.changed(self.source.url or self.source.name)
 
-    async def _make_blocks(self) -> None:
+    async def make_blocks(self) -> None:
+        """Make the cache file, once it is known of which content; without one the file is served from memory."""
         async with self._making:
             fingerprint = self.fingerprint
             if self.blocks is not None or self._place_taken or fingerprint is None or not self._household.may_write():
@@ -551,7 +403,7 @@ class CachedFile:
     def _adopt(self, found: blockfile.BlockFile) -> None:
         self.blocks = found
         self.fingerprint = found.fingerprint
-        self._resize(found.fingerprint.size)
+        self.resize(found.fingerprint.size)
         self._take_up(0, len(self.written))
 
     def _take_up(self, first: int, last: int) -> None:
@@ -563,7 +415,8 @@ class CachedFile:
             marks = b""
         self.written[first:last] = marks.ljust(last - first, b"\0")
 
-    def _resize(self, size: int) -> None:
+    def resize(self, size: int) -> None:
+        """The true size is another than was thought: fetches end there, and no block counts as written yet."""
         if size == self.size:
             return
         self.size = size
@@ -573,7 +426,7 @@ class CachedFile:
                 item.end = min(item.end, size)
         self._household.learned(self)
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
         """The content on the server is another one: forget all there is of the old one."""
         self.generation += 1
         self._drop_blocks()
@@ -588,7 +441,7 @@ class CachedFile:
         self.fetches.clear()
         self._household.learned(self)
 
-    def _damaged(self) -> None:
+    def damaged(self) -> None:
         """Somebody cut the cache file, or the disk cannot read it: what it held is fetched again."""
         self._drop_blocks()
         for item in self.fetches:
@@ -598,7 +451,7 @@ class CachedFile:
     def begin_second_try(self) -> None:
         """Forget the content, which is not what the database says, so that it is fetched again."""
         self.next_verdict = Verdict.SECOND_TRY
-        self._damaged()
+        self.damaged()
         for item in [one for one in self.fetches if one.is_kept]:
             self.drop(item)
 
@@ -619,11 +472,7 @@ class CachedFile:
             item.release()
 
 
-class _Superseded(Exception):
-    """Another fetch brings the whole file already, or the file was begun anew."""
-
-
-def _raise_failure(item: fetch.Fetch) -> Any:
+def _raise_failure(item: Fetch) -> Any:
     """Each reader gets an exception of its own: a shared one would collect all their tracebacks."""
     if item.error is not None:
         raise type(item.error)(str(item.error), status=item.error.status, url=item.error.url) from item.error

@@ -255,10 +255,10 @@ class Demands(Protocol):
     def pinned(self) -> Fingerprint | None:
         """The content that every answer must be of."""
 
-    async def accept(self, fetch: Fetch, body: answers.Body) -> None:
-        """Hear of a usable answer before its bytes come; may change ``fetch.end``, or restart the fetch."""
+    async def accept(self, body: answers.Body) -> None:
+        """Hear of a usable answer before its bytes come; may change the end of the fetch, or restart it."""
 
-    async def make_room(self, fetch: Fetch) -> None:
+    async def make_room(self) -> None:
         """Wait until memory takes more bytes."""
 
 
@@ -328,7 +328,7 @@ async def _attempt(network: Network, url: str, fetch: Fetch, owner: Demands, *, 
             if "retry-after" in answer.headers or isinstance(error, errors.Throttled):
                 raise _Pause(retry_after(answer.headers), error) from error
             raise
-        await owner.accept(fetch, body)
+        await owner.accept(body)
         await _receive(answer, body, fetch, owner)
 
 
@@ -338,7 +338,7 @@ async def _receive(answer: StreamedAnswer, body: answers.Body, fetch: Fetch, own
             count = await fetch.fill(answer.read_into, missing)
             if not count:
                 return
-            await owner.make_room(fetch)
+            await owner.make_room()
         return
     inflater = zlib.decompressobj(wbits=31) if body.gzipped else None
     position = body.start
@@ -351,14 +351,14 @@ async def _receive(answer: StreamedAnswer, body: answers.Body, fetch: Fetch, own
         position += len(part)
         if first < len(part) and first < last:
             fetch.append(part[first:last] if first or last < len(part) else part)
-            await owner.make_room(fetch)
+            await owner.make_room()
         if body.end is not None and fetch.arrived >= fetch.end and position < body.end:
             return  # a whole file where a part was asked: the rest is of no use here
     if body.end is None and (position > fetch.end or _surely_ended(answer, inflater)):
         # Only now is the size known, and with it what the answer was of.
         fetch.end = min(fetch.end, position)
         size = Fingerprint(position, answer.headers.get("etag"), answer.headers.get("last-modified"))
-        await owner.accept(fetch, answers.Body(0, position, size, whole=True))
+        await owner.accept(answers.Body(0, position, size, whole=True))
 
 
 def _inflated(inflater: zlib._Decompress, chunk: bytes, url: str) -> bytes:
