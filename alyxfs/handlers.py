@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
-from alyxfs.tree.pinning import pin_files, pinned_state, unpin_files
+from alyxfs.tree.pinning import list_pinned, pin_files, pinned_state, unpin_files
 
 if TYPE_CHECKING:
     from alyxfs.edits import Editor, Entry
@@ -30,6 +30,10 @@ def handlers(drive: Drive, operations: Kernel, editor: Editor | None) -> Handler
         del order
         return await pinned_state(drive)
 
+    async def pins(order: dict[str, Any]) -> list[dict[str, object]]:
+        del order
+        return await list_pinned(drive)
+
     async def log(order: dict[str, Any]) -> list[dict[str, Any]]:
         del order
         return [_shown(entry) for entry in await _writing(editor).entries()]
@@ -51,6 +55,7 @@ def handlers(drive: Drive, operations: Kernel, editor: Editor | None) -> Handler
         "pin": pin,
         "unpin": unpin,
         "pinned": pinned,
+        "pins": pins,
         "log": log,
         "diff": diff,
         "undo": undo,

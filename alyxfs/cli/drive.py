@@ -105,6 +105,20 @@ def drive_root(path: Path) -> Path:
     raise ConfigurationError(f"{path} is not in a drive of alyxfs.")
 
 
+def the_drive(how_to_say: str = "--drive or its directory") -> Path:
+    """The drive we are in, or the only one there is. Raises ConfigurationError, which tells how to say which."""
+    try:
+        return drive_root(Path.cwd())
+    except ConfigurationError:
+        pass
+    mounts = (line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines())
+    drives = [fields[1].encode().decode("unicode_escape") for fields in mounts if fields[2] == "fuse.alyxfs"]
+    if len(drives) != 1:
+        found = ", ".join(drives) or "none"
+        raise ConfigurationError(f"Say which drive is meant, with {how_to_say}; mounted are: {found}.")
+    return Path(drives[0])
+
+
 def prepared_mount_point(place: str) -> Path:
     """An empty directory to mount at, made where it is missing."""
     mount_point = Path(place).expanduser().absolute()

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
-from alyxfs.cli.drive import drive_root, orders_of
-from alyxfs.errors import ConfigurationError
+from alyxfs.cli.drive import drive_root, orders_of, the_drive
 from alyxfs.orders import give_order
 
 WIDTH = 160
@@ -77,18 +76,4 @@ def allow_deletes(directory: Path | None) -> None:
 
 
 def _order(place: Path | None, order: str, **arguments: Any) -> Any:
-    return give_order(orders_of(drive_root(place) if place else _the_drive()), order, **arguments)
-
-
-def _the_drive() -> Path:
-    """The drive we are in, or the only one there is."""
-    try:
-        return drive_root(Path.cwd())
-    except ConfigurationError:
-        pass
-    mounts = (line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines())
-    drives = [fields[1].encode().decode("unicode_escape") for fields in mounts if fields[2] == "fuse.alyxfs"]
-    if len(drives) != 1:
-        found = ", ".join(drives) or "none"
-        raise ConfigurationError(f"Say which drive is meant, with --drive or its directory; mounted are: {found}.")
-    return Path(drives[0])
+    return give_order(orders_of(drive_root(place) if place else the_drive()), order, **arguments)

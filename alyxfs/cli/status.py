@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from humanize import naturaldelta
+from humanize import naturaldelta, naturalsize
 
-from alyxfs.cli.drive import drive_root
+from alyxfs.cli.drive import drive_root, orders_of
+from alyxfs.errors import AlyxfsError
+from alyxfs.orders import give_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command()
@@ -23,7 +28,9 @@ def status(directory: Path, as_json: bool) -> None:
     if as_json:
         click.echo(text, nl=False)
         return
-    for name, sentence in described(json.loads(text), root, time.time()):
+    lines = described(json.loads(text), root, time.time())
+    lines.insert(-1, ("pinned", _of_drive(root)))  # the errors last
+    for name, sentence in lines:
         click.echo(f"{click.style(name.ljust(12), bold=True)}  {sentence}")
 
 
@@ -58,6 +65,28 @@ def _of_tables(tables: dict[str, Any], now: float) -> str:
     if tables["asked_at"]:
         text += f", asked {naturaldelta(now - tables['asked_at'])} ago"
     return f"{text}. {tables['note']}".strip()
+
+
+def _of_drive(root: Path) -> str:
+    try:
+        return of_pins(give_order(orders_of(root), "pins"))
+    except AlyxfsError as error:
+        return f"not known. {error}"
+
+
+def of_pins(files: Sequence[dict[str, Any]]) -> str:
+    """Pinned files in words: how many, how large, and how much of them is on this machine."""
+    if not files:
+        return "nothing"
+    total = sum(file["size"] for file in files)
+    here = sum(int(file["size"] * file["share"]) for file in files)
+    share = "all on this machine" if here == total else f"of which {size_of(here)} are on this machine"
+    return f"{counted(len(files), 'file')}, {size_of(total)}, {share}"
+
+
+def size_of(count: int) -> str:
+    """Bytes as people read them: ``3.4 GiB``."""
+    return naturalsize(count, binary=True)
 
 
 def counted(number: int, thing: str) -> str:

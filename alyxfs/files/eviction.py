@@ -7,9 +7,7 @@ Several processes may share the directory. Who has a file open holds a shared lo
 that nobody has open lose something, and one process at a time looks for them. All of this waits for the disk: call it
 in a thread.
 
-Pinned files stay. The mark is a file of the same name in a directory of its own, not an attribute of the cache file:
-that one may not be there yet, and is made anew when the content changes, while the dataset stays pinned. Any file
-system can hold it, and every process sees it at once.
+Pinned files stay (see pins). Their marks change under the lock of eviction only.
 """
 
 from __future__ import annotations
@@ -23,11 +21,11 @@ import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from alyxfs.files import blockfile, regions
+from alyxfs.files import blockfile, pins, regions
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +33,6 @@ FREE_SHARE = 0.05
 """Of the disk, which always stays free."""
 AIM = 0.9
 """Of the limit, down to which is evicted once it is exceeded."""
-PINNED = "pinned"
-"""Directory of the marks, in that of the cache."""
 SCRATCH_SECONDS = 3600.0
 """After which a scratch file is a leftover of a process that died."""
 REGIONS_AT_ONCE = 8
@@ -94,40 +90,36 @@ def pin(sizes: Mapping[pathlib.Path, int], directory: pathlib.Path) -> None:
     """Keep these cache files, there already or not; their sizes in bytes are noted. Raises OSError as the disk does."""
     with _locked(directory):  # an eviction under way may have found them unpinned
         for path, size in sizes.items():
-            mark = _mark(path)
-            mark.parents[1].mkdir(mode=0o700, exist_ok=True)
-            mark.parent.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor has no path
-                file.write(str(size))
+            known = pins.read(path)
+            if known is None or known.size != size:
+                pins.write(path, known._replace(size=size) if known else pins.Pin(size, time.time()))
 
 
-def unpin(paths: Iterable[pathlib.Path]) -> int:
+def name_pins(origins: Mapping[pathlib.Path, pins.Origin], directory: pathlib.Path) -> None:
+    """Note where people find these cache files, as far as they are pinned. Raises OSError as the disk does."""
+    with _locked(directory):
+        for path, origin in origins.items():
+            known = pins.read(path)
+            if known is not None and known.origin != origin:
+                pins.write(path, known._replace(origin=origin))
+
+
+def unpin(paths: Collection[pathlib.Path]) -> int:
     """Let these cache files go with the others; return how many were pinned. Raises OSError as the disk does."""
-    count = 0
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            _mark(path).unlink()
-            count += 1
-    return count
+    if not paths:
+        return 0
+    with _locked(next(iter(paths)).parents[2]):
+        return sum(pins.remove(path) for path in paths)
 
 
 def is_pinned(path: pathlib.Path) -> bool:
     """Whether the cache file at this path is kept, or would be if it were there."""
-    return _mark(path).exists()
+    return pins.is_pinned(path)
 
 
 def pinned_bytes(directory: pathlib.Path) -> int:
     """What all pinned files take when they are whole."""
-    found = 0
-    for mark in (directory / PINNED).glob("*/*"):
-        with contextlib.suppress(FileNotFoundError, ValueError):  # unpinned meanwhile, or written by half
-            found += int(mark.read_text(encoding="ascii"))
-    return found
-
-
-def _mark(path: pathlib.Path) -> pathlib.Path:
-    return path.parents[2] / PINNED / path.parent.name / path.name
+    return sum(pins.sizes(directory))
 
 
 @contextlib.contextmanager

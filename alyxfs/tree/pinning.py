@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+import trio
+
 from alyxfs import errors
+from alyxfs.files import Source, eviction, pins
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.drive import DATA
 from alyxfs.tree.inflated import InflatedNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from alyxfs.tree.drive import Drive
+
+log = logging.getLogger(__name__)
 
 
 async def pin_files(drive: Drive, paths: Iterable[str]) -> list[dict[str, object]]:
@@ -23,6 +30,7 @@ async def pin_files(drive: Drive, paths: Iterable[str]) -> list[dict[str, object
     """
     nodes = await _data_files(drive, paths)
     shares = await drive.files.pin([node.source() for node in nodes])
+    await _note_names(drive, nodes)
     return [
         {"path": node.identity, "size": node.attributes().size, "share": share}
         for node, share in zip(nodes, shares, strict=True)
@@ -35,8 +43,57 @@ async def unpin_files(drive: Drive, paths: Iterable[str]) -> int:
 
 
 async def pinned_state(drive: Drive) -> dict[str, int]:
-    """What all pinned files take, and what data files may take, in bytes."""
-    return {"bytes": await drive.files.pinned_bytes(), "limit": drive.files.limit_bytes}
+    """What all pinned files take, and what data files may take, in bytes. Raises ServerFault where the disk fails."""
+    try:
+        return {"bytes": await drive.files.pinned_bytes(), "limit": drive.files.limit_bytes}
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+async def list_pinned(drive: Drive) -> list[dict[str, object]]:
+    """All pinned files of the cache directory, the oldest pin first, those of other servers included.
+
+    Each with ``size`` (bytes), ``share`` (0 to 1, on this machine), ``pinned_at`` (Unix seconds), ``server`` and
+    ``path`` (below the root of that server's drive); the last two are None where no name was noted.
+    Raises ServerFault where the disk fails.
+    """
+    try:
+        found = await trio.to_thread.run_sync(pins.kept, _cache_directory(drive))
+    except OSError as error:
+        raise _unreadable(error) from error
+    return [
+        {
+            "path": pin.origin.path if pin.origin else None,
+            "server": pin.origin.server if pin.origin else None,
+            "size": pin.size,
+            "share": share,
+            "pinned_at": pin.pinned_at,
+        }
+        for pin, share in found
+    ]
+
+
+async def _note_names(drive: Drive, nodes: Sequence[DataFileNode]) -> None:
+    """Have the marks say what these files are called; without that they are kept as well, but listed without a name."""
+    server = str(drive.library.status()["server"])
+    origins = {}
+    for node in nodes:
+        source = node.source()
+        local = tuple(map(str, source.local))
+        origins[drive.files.path(source)] = pins.Origin(server, node.identity, local)
+    try:
+        await trio.to_thread.run_sync(eviction.name_pins, origins, _cache_directory(drive))
+    except OSError as error:
+        log.info("names of pinned files were not noted: %s", error)
+
+
+def _unreadable(error: OSError) -> errors.ServerFault:
+    return errors.ServerFault(f"What is pinned cannot be read in the cache directory: {error.strerror}.")
+
+
+def _cache_directory(drive: Drive) -> Path:
+    """The one in which every cache file has its place."""
+    return drive.files.path(Source("", "", None, None, None, "")).parents[2]
 
 
 async def _data_files(drive: Drive, paths: Iterable[str]) -> list[DataFileNode]:
