@@ -90,7 +90,7 @@ async def test_what_nobody_comes_for_is_left_at_the_server_and_fetched_when_some
 async def test_who_waits_for_an_answer_finds_a_connection_free(server, tmp_path):
     wanted = source(server, "a.bin", digest=None)
     async with opened(tmp_path) as files:
-        file = files._file(wanted)  # the fetches of a crowd, without its readers
+        file = files.file(wanted)  # the fetches of a crowd, without its readers
         file.handles += 1
         server.bytes_per_second = 100_000
         for number in range(1, READERS):

@@ -116,7 +116,7 @@ async def test_blocks_that_another_process_fetched_are_not_fetched_again(server,
         file, same = await one.open(source(server)), await other.open(source(server))
         assert await same.read(0, 10) == CONTENT[:10]
         await file.read(1_000_000, 500_000)
-        await until(lambda: other._file(source(server)) and one.cached_share(source(server)) > 0.16)
+        await until(lambda: other.file(source(server)) and one.cached_share(source(server)) > 0.16)
         await one.record()
         before = len(server.requests)
         assert await same.read(1_000_000, 500_000) == CONTENT[1_000_000:1_500_000]

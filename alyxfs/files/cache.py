@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import blockfile, eviction, formats, neighbours
-from alyxfs.files.blocks import Extent
+from alyxfs.files import blockfile, eviction, formats
 from alyxfs.files.cachedfile import CachedFile
+from alyxfs.files.foresight import Foresight
 from alyxfs.files.inflate import InflatedFile, Inflater
 from alyxfs.files.localfile import open_local
 from alyxfs.files.memory import Memory
@@ -35,12 +35,8 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
-LOOK_AGAIN = 0.02
-"""Seconds after which room for read-ahead is looked for again."""
 IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
-MOST_WALKS = 8
-"""Directories in which walks are noticed at a time."""
 TIDY_PAUSE = 60.0
 """Seconds between two looks at how full the disk is, if nothing is written."""
 RECORDED_AT_ONCE = 8
@@ -82,15 +78,13 @@ class FileCache:
         self.read_at = 0.0
         """Trio time of the last read."""
         self._write_again_at = 0.0
-        self._look_again_at = 0.0
         self._written = 0
         self._closing = False
         self._tidy_now = trio.Event()
-        self._walks: list[neighbours.Walk] = []
-        self._neighbours_coming = 0
         self._verifying = trio.CapacityLimiter(1)
         self._being_verified: set[int] = set()
         self._sizes = KnownSizes(directory / "sizes")
+        self.foresight = Foresight(self)
         self._inflater = Inflater(self)
 
     async def open(self, source: Source) -> OpenFile:
@@ -101,7 +95,7 @@ class FileCache:
         local = await open_local(source)
         if local is not None:
             return local
-        file = self._file(source)
+        file = self.file(source)
         file.handles += 1
         try:
             await file.open_blocks()
@@ -123,8 +117,8 @@ class FileCache:
         if self.known_inflated_size(recording, header) is None:
             self._sizes.learn(*_inflated_key(recording, header), parsed.size)
         opened = await self.open(recording)
-        if isinstance(opened, Reader) and self._file(recording).parts is None:
-            self._file(recording).parts = formats.chunks_between(parsed.offsets)
+        if isinstance(opened, Reader) and self.file(recording).parts is None:
+            self.file(recording).parts = formats.chunks_between(parsed.offsets)
         return InflatedFile(self._inflater, self.nursery, recording, opened, parsed)
 
     def known_inflated_size(self, recording: Source, header: Source) -> int | None:
@@ -152,6 +146,19 @@ class FileCache:
         if verdict is not blockfile.Verdict.DIFFERS:
             return None
         return "The content differs from the hash in the database; it was fetched twice."
+
+    def file(self, source: Source) -> CachedFile:
+        """The one object of this file. Who uses it adds to ``handles`` before the next await, and calls `closed`."""
+        key = source.identity, source.version
+        file = self._files.get(key)
+        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
+            self._forget(file)
+            file = None
+        if file is None:
+            file = self._files[key] = CachedFile(self, source, self.known_size(source))
+        file.source = source
+        self._files.move_to_end(key)
+        return file
 
     # Pinned files
 
@@ -212,93 +219,6 @@ class FileCache:
             return self.cached_share(source)
         await local.close()
         return 1.0
-
-    # What readers ask for (reader.Cache)
-
-    def is_busy_ahead(self) -> bool:
-        """Whether nothing could be fetched ahead a moment ago: with many readers, looking again costs more than it."""
-        return trio.current_time() < self._look_again_at
-
-    def may_fetch_ahead(self, length: int) -> bool:
-        """Whether so many bytes may be fetched that nobody waits for, without harm to who waits."""
-        connections = self.network.connections_ahead - self._neighbours_coming
-        may = self.memory.has_room_ahead(length, connections, may_write=self.may_write())
-        if not may:
-            self._look_again_at = trio.current_time() + LOOK_AGAIN
-        return may
-
-    def read_begins(self, source: Source) -> None:
-        """Somebody reads this file for the first time since opening it: fetch its neighbours if that is a walk."""
-        size = self.known_size(source)
-        if source.neighbours is None or size is None or size > neighbours.LARGEST:
-            return
-        walk = next((walk for walk in self._walks if walk.holds(source)), None)
-        if walk is None:
-            walk = neighbours.Walk(source.neighbours())
-            if not walk.holds(source):
-                return
-            self._walks = [*self._walks[1 - MOST_WALKS :], walk]
-        for following in walk.read(source):
-            size = self.known_size(following)
-            if size is not None and size <= neighbours.LARGEST and following.url is not None:
-                if not self.may_fetch_ahead(size):
-                    return
-                self._neighbours_coming += 1
-                self.nursery.start_soon(self._fetch_neighbour, following, size)
-            walk.asked()
-
-    async def _fetch_neighbour(self, source: Source, size: int) -> None:
-        try:
-            local = await open_local(source)
-            if local is not None:
-                await local.close()
-                return
-            file = self._file(source)
-            file.handles += 1
-            try:
-                await file.open_blocks()
-                file.want([Extent(0, size)], background=True)
-            finally:
-                self.closed(file)
-        finally:
-            self._neighbours_coming -= 1
-
-    def seek_parts(self, file: CachedFile) -> None:
-        """Somebody reads more than the header of this file: learn of which parts it consists, if its format tells."""
-        if file.parts is not None or file.size is None:
-            return
-        if file.source.name.endswith(formats.ARRAY):
-            file.parts = formats.rows(bytes(file.at_hand(0, min(formats.ARRAY_HEADER, file.size))), file.size)
-        elif file.source.neighbours is not None and file.source.name.endswith(formats.COMPRESSED):
-            name = formats.chunk_table(file.source.name)
-            table = next((source for source in file.source.neighbours() if source.name == name), None)
-            if table is not None and (self.known_size(table) or 0) <= neighbours.LARGEST:
-                self.nursery.start_soon(self._fetch_chunk_table, file, table)
-
-    async def _fetch_chunk_table(self, file: CachedFile, table: Source) -> None:
-        try:
-            opened = await self.open(table)
-            try:
-                text = await opened.read(0, opened.size)
-            finally:
-                await opened.close()
-        except errors.AlyxfsError as error:
-            log.info("where the chunks of %s begin is not known: %s", file.source.name, error)
-            return
-        file.parts = await trio.to_thread.run_sync(formats.chunks, text)
-
-    def _file(self, source: Source) -> CachedFile:
-        """The one object of this file."""
-        key = source.identity, source.version
-        file = self._files.get(key)
-        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
-            self._forget(file)
-            file = None
-        if file is None:
-            file = self._files[key] = CachedFile(self, source, self.known_size(source))
-        file.source = source
-        self._files.move_to_end(key)
-        return file
 
     # What the files ask for (Household)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alyxfs.files.blocks import Extent
     from alyxfs.files.cachedfile import CachedFile
     from alyxfs.files.fetch import Fetch
+    from alyxfs.files.foresight import Foresight
     from alyxfs.files.held import Bytes
     from alyxfs.files.source import Source
 
@@ -24,20 +25,9 @@ ENOUGH_AHEAD = 1024 * 1024
 class Cache(Protocol):
     """What a reader needs of the cache that its file belongs to."""
 
+    foresight: Foresight
     read_at: float
     """Trio time of the last read."""
-
-    def read_begins(self, source: Source) -> None:
-        """Somebody reads this file for the first time since opening it."""
-
-    def seek_parts(self, file: CachedFile) -> None:
-        """Somebody reads behind the header: learn of which parts the file consists."""
-
-    def may_fetch_ahead(self, length: int) -> bool:
-        """Whether so many bytes may be fetched that nobody waits for."""
-
-    def is_busy_ahead(self) -> bool:
-        """Whether nothing could be fetched ahead a moment ago."""
 
     def closed(self, file: CachedFile) -> None:
         """A reader has left."""
@@ -101,22 +91,22 @@ class Reader:
         """Do what the first read asks for, and the first one behind the header."""
         if not self._began:
             self._began = True
-            self._cache.read_begins(self._source)
+            self._cache.foresight.read_begins(self._source)
             tail = formats.index_at_end(self._source.name, offset, self.size)
-            if tail is not None and self._cache.may_fetch_ahead(tail.length):
+            if tail is not None and self._cache.foresight.may_fetch_ahead(tail.length):
                 self._file.want([tail], background=True)
         if not self._sought_parts and offset >= formats.ARRAY_HEADER:
             self._sought_parts = True
-            self._cache.seek_parts(self._file)
+            self._cache.foresight.seek_parts(self._file)
 
     def _fetch_ahead(self, extents: list[Extent]) -> None:
         for number, wanted in enumerate(extents):
             extent = wanted
             self._ahead = [item for item in self._ahead if item.is_unread]
             has_enough = sum(item.unread_length for item in self._ahead) >= ENOUGH_AHEAD
-            if has_enough and self._cache.is_busy_ahead():
+            if has_enough and self._cache.foresight.is_busy_ahead():
                 break
-            if not self._cache.may_fetch_ahead(extent.length):
+            if not self._cache.foresight.may_fetch_ahead(extent.length):
                 if has_enough:
                     break
                 # Many readers at once: one long piece for each, in turns, costs the fewest requests.
