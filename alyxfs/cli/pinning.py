@@ -117,7 +117,7 @@ def _fetch(root: Path, files: dict[str, dict[str, Any]]) -> set[str]:
     failed: set[str] = set()
     columns = (
         BarColumn(),
-        DownloadColumn(),
+        DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
