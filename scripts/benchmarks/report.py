@@ -14,7 +14,18 @@ from rich.table import Table
 
 from benchmarks.bars import MEASURES, Verdict, bars
 from benchmarks.datafiles import GIB, KIB, MIB
-from benchmarks.peers import CURL, DRIVE, FSSPEC, HTTPDIRFS, LOCAL, RAISED, RCLONE_FULL, RCLONE_OFF
+from benchmarks.peers import (
+    BARE,
+    CURL,
+    DRIVE,
+    FSSPEC,
+    HTTPDIRFS,
+    LOCAL,
+    LOCAL_PAGES,
+    RAISED,
+    RCLONE_FULL,
+    RCLONE_OFF,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +33,20 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Sample
 
-PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL)
+PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL, LOCAL_PAGES, BARE)
 """In the order of columns."""
-_COLOURS = ("#1b6ca8", "#7fb3d5", "#b0413e", "#e0a096", "#c88a1d", "#7a8b3c", "#555555", "#bbbbbb")
+_COLOURS = (
+    "#1b6ca8",
+    "#7fb3d5",
+    "#b0413e",
+    "#e0a096",
+    "#c88a1d",
+    "#7a8b3c",
+    "#555555",
+    "#bbbbbb",
+    "#d9d0c0",
+    "#8fa89b",
+)
 
 
 class Results:
