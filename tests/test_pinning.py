@@ -197,13 +197,15 @@ def test_files_come_while_another_is_waited_for_and_stay_after_an_interruption(o
         first = addresses(drive, f"{SESSION}/alf/_ibl_trials.table.pqt")
         obeying.clear_requests()
         for address in first:
-            obeying.control(delay={"seconds": 6, "path_prefix": address, "count": 1})
+            obeying.control(delay={"seconds": 25, "path_prefix": address, "count": 1})
         command = [sys.executable, "-m", "alyxfs", "pin", str(drive / SESSION)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             until(lambda: len(fetched_from(obeying)) > count // 2, "files of other directories")
             assert not fetched_from(obeying) & set(first), "the slow one is still under way"
             process.send_signal(signal.SIGINT)
-            told = process.communicate(timeout=30)[1]
+            told = process.stderr.readline()
+            obeying.control(reset=True)
+            told += process.communicate(timeout=30)[1]
         assert process.returncode == 1
         assert re.search(r"Interrupted after \d+ of \d+ files: what was fetched stays here.", told)
         assert "Traceback" not in told

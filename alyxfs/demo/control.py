@@ -8,7 +8,7 @@
     {"close_before": {"count": 1}}        the connection is closed, and nothing is done
     {"truncate": {"bytes": 100}}          the answer breaks off after so many bytes of its body
     {"expire_tokens": true}
-    {"reset": true}
+    {"reset": true}                       all of these end, delays that are under way, too
 
 `count` is 1 unless given, `path_prefix` all paths, `method` all methods, `retry_after` adds that header.
 """
@@ -39,6 +39,8 @@ class Control:
     def __init__(self) -> None:
         self.rules: list[Rule] = []
         self.lock = threading.Lock()
+        self.resets = 0
+        self.was_reset = threading.Condition(self.lock)
 
     def command(self, body: bytes) -> None:
         """Obey one POST."""
@@ -46,6 +48,8 @@ class Control:
         if orders.get("reset"):
             with self.lock:
                 self.rules.clear()
+                self.resets += 1
+                self.was_reset.notify_all()
         if orders.get("expire_tokens"):
             expire_tokens()
         for kind in KINDS:
@@ -60,6 +64,12 @@ class Control:
                 )
                 with self.lock:
                     self.rules.append(rule)
+
+    def delay(self, seconds: float) -> None:
+        """Wait so long, or until the next reset."""
+        with self.lock:
+            before = self.resets
+            self.was_reset.wait_for(lambda: self.resets > before, seconds)
 
     def matching(self, method: str, target: str) -> dict[str, dict[str, Any]]:
         """Use up and return the rules for this request: one of each kind at most."""

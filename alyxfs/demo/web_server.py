@@ -9,7 +9,6 @@ import contextlib
 import io
 import socket
 import sys
-import time
 import traceback
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,8 +80,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.orders = front.control.matching(self.command, self.path) if front.control else {}
         self.user: str | None = None
-        if "delay" in self.orders:
-            time.sleep(float(self.orders["delay"]["seconds"]))
+        if front.control and "delay" in self.orders:
+            front.control.delay(float(self.orders["delay"]["seconds"]))
         if "close_before" in self.orders:
             self.hang_up()
         elif "fail" in self.orders:
