@@ -176,7 +176,7 @@ def write(results: Results, directory: Path, *, plot: bool = True) -> list[Path]
     written = [directory / f"{name}.json", directory / f"{name}.txt"]
     written[0].write_text(json.dumps(results.as_dict(), indent=1) + "\n", encoding="utf-8")
     with written[1].open("w", encoding="utf-8") as file:
-        print_tables(results, Console(file=file, width=140))
+        print_tables(results, Console(file=file, width=160))
     if plot and importlib.util.find_spec("matplotlib"):
         written.append(directory / f"{name}.png")
         _plot(results, written[2])
