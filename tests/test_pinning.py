@@ -191,6 +191,15 @@ def test_each_file_that_fails_is_told_and_the_others_are_fetched(obeying, home):
         assert state(drive / OTHER) == ("yes", "100%")
 
 
+@pytest.fixture
+def heard_signal():
+    """What is started is interrupted by SIGINT, also where this was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_signal")
 def test_files_come_while_another_is_waited_for_and_stay_after_an_interruption(obeying, home):
     with mounted(obeying.url, home) as drive:
         count = sum(1 for path in (drive / SESSION).rglob("*") if path.is_file() and path.suffix != ".bin")
