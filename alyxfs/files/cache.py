@@ -69,8 +69,10 @@ class FileCache:
     ) -> None:
         self.network = network
         self.nursery = nursery
-        self._directory = directory
-        self._limit = limit_bytes
+        self.directory = directory
+        """In which every cache file has its place."""
+        self.limit_bytes = limit_bytes
+        """Bytes that data files may take on disk."""
         self._on_change = on_change
         self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
         self.memory = Memory(self._files.values())
@@ -117,8 +119,8 @@ class FileCache:
         if self.known_inflated_size(recording, header) is None:
             self._sizes.learn(*_inflated_key(recording, header), parsed.size)
         opened = await self.open(recording)
-        if isinstance(opened, Reader) and self.file(recording).parts is None:
-            self.file(recording).parts = formats.chunks_between(parsed.offsets)
+        if isinstance(opened, Reader) and (file := self.file(recording)).parts is None:
+            file.parts = formats.chunks_between(parsed.offsets)
         return InflatedFile(self._inflater, self.nursery, recording, opened, parsed)
 
     def known_inflated_size(self, recording: Source, header: Source) -> int | None:
@@ -162,11 +164,6 @@ class FileCache:
 
     # Pinned files
 
-    @property
-    def limit_bytes(self) -> int:
-        """Bytes that data files may take on disk."""
-        return self._limit
-
     async def pin(self, sources: Collection[Source]) -> list[float]:
         """Keep these files in the cache; return how much of each is on this machine, 0 to 1.
 
@@ -174,7 +171,7 @@ class FileCache:
         """
         sizes = {self.path(source): self.known_size(source) or 0 for source in sources}
         try:
-            await trio.to_thread.run_sync(eviction.pin, sizes, self._directory)
+            await trio.to_thread.run_sync(eviction.pin, sizes, self.directory)
         except OSError as error:
             raise errors.ServerFault(f"Nothing was pinned: the cache directory says {error.strerror}.") from error
         if not self.may_write():
@@ -196,7 +193,7 @@ class FileCache:
 
     async def pinned_bytes(self) -> int:
         """What all pinned files in the cache directory take when they are whole, those of other servers included."""
-        return await trio.to_thread.run_sync(eviction.pinned_bytes, self._directory)
+        return await trio.to_thread.run_sync(eviction.pinned_bytes, self.directory)
 
     async def _settle(self, keys: Collection[tuple[str, str]]) -> None:
         """Wait until what has come of these files is on disk, and forget what never gets there."""
@@ -225,7 +222,7 @@ class FileCache:
     def path(self, source: Source) -> pathlib.Path:
         """The cache file's place: named by a hash, so that no name of the server's can lead elsewhere."""
         key = hashlib.blake2b(source.identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-        return self._directory / "blocks-1" / key[:2] / key[2:]
+        return self.directory / "blocks-1" / key[:2] / key[2:]
 
     def may_write(self) -> bool:
         """Whether the disk takes more."""
@@ -241,7 +238,7 @@ class FileCache:
     def wrote(self, count: int) -> None:
         """So many bytes went to the disk: look at its limit now and then."""
         self._written += count
-        if self._written > min(self._limit // 20, GIB):
+        if self._written > min(self.limit_bytes // 20, GIB):
             self._written = 0
             self._tidy_now.set()
 
@@ -343,7 +340,7 @@ class FileCache:
         for file in [one for one in self._files.values() if one.is_idle and one.is_recorded]:
             self._forget(file)
         try:
-            has_room = await trio.to_thread.run_sync(eviction.evict, self._directory, self._limit)
+            has_room = await trio.to_thread.run_sync(eviction.evict, self.directory, self.limit_bytes)
         except OSError as error:
             log.info("the cache directory cannot be looked through: %s", error)
             return

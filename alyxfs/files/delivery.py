@@ -28,7 +28,7 @@ LOAD_PIECE = 2 * 1024 * 1024
 """Bytes that are read ahead from disk at a time."""
 HELD_BY_ONE = 16 * 1024 * 1024
 """Bytes that one fetch may hold in memory before it waits for the disk."""
-ENOUGH_AHEAD = 512 * 1024
+ENOUGH_ARRIVED = 512 * 1024
 """Bytes that have come ahead of a reader: with these, and little memory, the rest can wait at the server."""
 PATIENCE = 1.0
 """Seconds that it waits there, before the connection is given to others."""
@@ -146,7 +146,7 @@ class Delivery:
         So many readers at once take few long answers in turns, and none of them has to come from disk again.
         """
         item = self._item
-        while item.readers == 0 and item.unread_arrived >= ENOUGH_AHEAD and self._memory.is_short():
+        while item.readers == 0 and item.unread_arrived >= ENOUGH_ARRIVED and self._memory.is_short():
             with trio.move_on_after(PATIENCE) as scope:
                 await item.wanted()
             if scope.cancelled_caught:

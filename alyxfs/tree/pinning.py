@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
-from alyxfs.files import Source, eviction, pins
+from alyxfs.files import eviction, pins
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.drive import DATA
 from alyxfs.tree.inflated import InflatedNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from alyxfs.tree.drive import Drive
 
@@ -58,7 +57,7 @@ async def list_pinned(drive: Drive) -> list[dict[str, object]]:
     Raises ServerFault where the disk fails.
     """
     try:
-        found = await trio.to_thread.run_sync(pins.kept, _cache_directory(drive))
+        found = await trio.to_thread.run_sync(pins.kept, drive.files.directory)
     except OSError as error:
         raise _unreadable(error) from error
     return [
@@ -82,18 +81,13 @@ async def _note_names(drive: Drive, nodes: Sequence[DataFileNode]) -> None:
         local = tuple(map(str, source.local))
         origins[drive.files.path(source)] = pins.Origin(server, node.identity, local)
     try:
-        await trio.to_thread.run_sync(eviction.name_pins, origins, _cache_directory(drive))
+        await trio.to_thread.run_sync(eviction.name_pins, origins, drive.files.directory)
     except OSError as error:
         log.info("names of pinned files were not noted: %s", error)
 
 
 def _unreadable(error: OSError) -> errors.ServerFault:
     return errors.ServerFault(f"What is pinned cannot be read in the cache directory: {error.strerror}.")
-
-
-def _cache_directory(drive: Drive) -> Path:
-    """The one in which every cache file has its place."""
-    return drive.files.path(Source("", "", None, None, None, "")).parents[2]
 
 
 async def _data_files(drive: Drive, paths: Iterable[str]) -> list[DataFileNode]:

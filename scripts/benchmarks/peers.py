@@ -54,6 +54,9 @@ LOCAL_PAGES = "local, 4 KiB pages"
 BARE = "pyfuse3 alone"
 """A drive that only answers, from the local file: see bare.py."""
 
+PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL, LOCAL_PAGES, BARE)
+"""In the order in which they are told of."""
+
 HOW_TO_GET = {
     RAISED: "the kernel's read-ahead of a mount is root's to set.",
     RCLONE_FULL: "apt-get install rclone",

@@ -14,18 +14,7 @@ from rich.table import Table
 
 from benchmarks.bars import MEASURES, Verdict, bars
 from benchmarks.datafiles import GIB, KIB, MIB
-from benchmarks.peers import (
-    BARE,
-    CURL,
-    DRIVE,
-    FSSPEC,
-    HTTPDIRFS,
-    LOCAL,
-    LOCAL_PAGES,
-    RAISED,
-    RCLONE_FULL,
-    RCLONE_OFF,
-)
+from benchmarks.peers import PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +22,6 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Sample
 
-PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL, LOCAL_PAGES, BARE)
-"""In the order of columns."""
 _COLOURS = (
     "#1b6ca8",
     "#7fb3d5",
