@@ -240,6 +240,18 @@ class InflatedFile:
         """See OpenFile."""
         return bytes(await self.look(offset, size, ahead=ahead))
 
+    def at_hand(self, offset: int, size: int) -> Bytes:
+        """See OpenFile; what lies in two chunks is left to :meth:`look`."""
+        if offset >= self.size:
+            return b""
+        index = self._header.chunk_at(offset)
+        begin, after = (bound * self._header.row for bound in self._header.bounds[index : index + 2])
+        chunk = self._inflater.known_chunk(self._source, index)
+        if chunk is None or min(offset + size, self.size) > after:
+            return b""
+        self._look_ahead(index)
+        return chunk[offset - begin : offset + size - begin]
+
     async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the chunk is inflated already, this does not yield to other tasks."""
         end = min(offset + size, self.size)

@@ -22,8 +22,8 @@ class LocalFile:
         self.size = size
         self._name = name
 
-    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:  # noqa: ARG002 - the kernel's work
-        """See OpenFile; does not yield to other tasks."""
+    def at_hand(self, offset: int, size: int) -> bytes:
+        """See OpenFile."""
         size = max(0, min(size, self.size - offset))
         try:
             found = os.pread(self._descriptor, size, offset)
@@ -33,9 +33,13 @@ class LocalFile:
             raise errors.FileChanged(f"The local copy of {self._name} was cut while it was being read; open it again.")
         return found
 
-    async def look(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
-        """See OpenFile."""
-        return await self.read(offset, size, ahead=ahead)
+    async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:  # noqa: ARG002 - the kernel's work
+        """See OpenFile; does not yield to other tasks."""
+        return self.at_hand(offset, size)
+
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> bytes:  # noqa: ARG002 - as above
+        """See OpenFile; does not yield to other tasks."""
+        return self.at_hand(offset, size)
 
     async def close(self) -> None:
         """See OpenFile."""

@@ -57,6 +57,16 @@ class Reader:
         """See OpenFile."""
         return bytes(await self.look(offset, size, ahead=ahead))
 
+    def at_hand(self, offset: int, size: int) -> Bytes:
+        """See OpenFile."""
+        end = min(offset + size, self.size)
+        if end <= offset or self._generation != self._file.generation:
+            return b""
+        found = self._file.at_hand(offset, end, self._ahead)
+        if found:
+            self._look_ahead(offset, size)
+        return found
+
     async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pathlib
@@ -61,6 +62,7 @@ async def serve(
                 allow_requests(pathlib.Path("/sys/fs/fuse/connections"), state.st_dev)
                 if read_ahead:
                     set_read_ahead(state.st_dev, read_ahead)
+                gc.freeze()  # what was made so far stays, so that no collection need go through it again
                 log.info("mounted at %s", mount_point)
                 ready()
 

@@ -264,10 +264,13 @@ class Kernel(pyfuse3.Operations):
         """A record has one name."""
         raise errors.NotAllowed(f"{_decoded(new_name)!r} cannot be made: a record has one name only.")
 
-    @handled
+    @answered_at_once
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:  # type: ignore[override]
         """Bytes of an open file. pyfuse3 writes them to the kernel before any other task has its turn."""
-        return await self._open.reader(fh).read(off, size)
+        reader = self._open.reader(fh)
+        if isinstance(reader, DataReader) and (found := reader.at_hand(off, size)):
+            return found
+        return await within(self.deadline, reader.read(off, size))
 
     @handled
     async def flush(self, fh: FileHandleT) -> None:

@@ -157,6 +157,10 @@ class DataReader:
         """See Reader."""
         return self._opened.size
 
+    def at_hand(self, offset: int, size: int) -> bytes | memoryview:
+        """As :meth:`read` where nobody has to wait for the bytes, else nothing."""
+        return self._opened.at_hand(offset, size)
+
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """See Reader."""
         return await self._opened.look(offset, size)
