@@ -65,6 +65,7 @@ class Delivery:
         try:
             with item.scope:
                 while item.arrived < item.end and blocks is file.blocks:
+                    await self._wait_for_reader()
                     room = item.room(min(LOAD_PIECE, item.end - item.arrived))
                     item.saving = True
                     try:
@@ -141,9 +142,9 @@ class Delivery:
             await self._wait_for_reader()
 
     async def _wait_for_reader(self) -> None:
-        """Where memory is short, let the server wait until what came is being read; give up what nobody comes for.
+        """Where memory is short, let server and disk wait until what came is being read; give up what nobody comes for.
 
-        So many readers at once take few long answers in turns, and none of them has to come from disk again.
+        So many readers at once take few long answers in turns, and few bytes have to come from disk again.
         """
         item = self._item
         while item.readers == 0 and item.unread_arrived >= ENOUGH_ARRIVED and self._memory.is_short():
@@ -176,7 +177,7 @@ class Delivery:
         blocks, before = file.blocks, item.saved_to
         try:
             if blocks is None or item.unsavable or not self._household.may_write():
-                item.unsavable = True
+                item.never_save()
                 return
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
@@ -192,7 +193,7 @@ class Delivery:
             if blocks is file.blocks:
                 file.damaged()
         except OSError as error:
-            item.unsavable = True
+            item.never_save()
             self._household.disk_refused(error)
         finally:
             item.saving = False

@@ -85,8 +85,8 @@ class Fetch:
         self._held = Held(buffers, self.start, extent.length)
         self._news = trio.lowlevel.ParkingLot()
         self._wanted = trio.lowlevel.ParkingLot()
-        self._counted = 0
-        """Bytes for which this fetch is in ``Buffers.unread``."""
+        self._counted_unread = self._counted_unsaved = 0
+        """Bytes for which this fetch is in ``Buffers.unread`` and ``Buffers.unsaved``."""
 
     @property
     def arrived(self) -> int:
@@ -197,6 +197,12 @@ class Fetch:
         """The block file has the bytes up to ``end``."""
         self.saved_to = end
         self.saved_in = blocks
+        self._count()
+
+    def never_save(self) -> None:
+        """The block file does not take it: what it has of it stays there, the rest only in memory."""
+        self.unsavable = True
+        self._count()
 
     def forget(self, bytes_kept: int) -> None:
         """Let the oldest bytes go, about all but the last ``bytes_kept``, which never will be saved."""
@@ -204,10 +210,12 @@ class Fetch:
             self._held.drop(self.arrived - bytes_kept)
         if self.held_from > self.saved_to:
             self.unsavable = True
+        self._count()
 
     def forget_saved(self, bytes_kept: int) -> None:
         """Let the oldest bytes go that are saved, about all but the last ``bytes_kept``."""
         self._held.drop(min(self.saved_to, self.arrived - bytes_kept))
+        self._count()
 
     def release(self) -> None:
         """Let go of all memory: who looks here finds nothing any more."""
@@ -231,9 +239,10 @@ class Fetch:
         self._news.unpark_all()
 
     def _count(self) -> None:
-        unread = self.unread_arrived
-        self._buffers.unread += unread - self._counted
-        self._counted = unread
+        unread, unsaved = self.unread_arrived, self.unsaved_length
+        self._buffers.unread += unread - self._counted_unread
+        self._buffers.unsaved += unsaved - self._counted_unsaved
+        self._counted_unread, self._counted_unsaved = unread, unsaved
 
     def join(self) -> None:
         """One reader more waits for bytes of this fetch."""

@@ -19,7 +19,7 @@ HUGE_PAGE = 2 * MIB
 """Bytes, on x86-64, and on arm64 with its usual pages."""
 SIZES = (256 * KIB, MIB, HUGE_PAGE)
 """Bytes of a buffer: multiples of a page. What is shorter than the smallest gets memory of its own."""
-MOST_FREE = 32 * MIB
+MOST_FREE = 96 * MIB
 """Bytes of buffers that wait for their next use."""
 
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -36,6 +36,8 @@ class Buffers:
         self._free: dict[int, list[memoryview]] = {size: [] for size in SIZES}
         self.unread = 0
         """Bytes of files in memory that nobody has read yet."""
+        self.unsaved = 0
+        """Bytes of files in memory that are to go to the disk."""
 
     def take(self, size: int) -> memoryview:
         """Get a buffer: of this size if that is small, else of one of SIZES."""

@@ -44,14 +44,11 @@ class Memory:
 
     def is_crowded(self) -> bool:
         """Whether fetches should wait for the disk."""
-        return self._unsaved() > UNSAVED
+        return self.buffers.unsaved > UNSAVED
 
     def is_disk_behind(self) -> bool:
         """Whether the disk is clearly slower than the network, so that fetches will have to wait for it soon."""
-        return self._unsaved() > AHEAD // 2
-
-    def _unsaved(self) -> int:
-        return sum(item.unsaved_length for file in self._files for item in file.fetches)
+        return self.buffers.unsaved > AHEAD // 2
 
     async def room(self) -> None:
         """Sleep until a save has ended."""
