@@ -9,7 +9,7 @@ import trio
 
 from alyxfs.files import blockfile, blocks, delivery, memory
 from fault_server import FaultServer, File
-from reading import opened, source, until
+from reading import opened, read_whole, source, until
 
 MIB = 1024 * 1024
 PART = 4 * MIB
@@ -65,7 +65,50 @@ async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(serv
     assert len(server.requests) <= READERS * 20
     assert from_disk <= len(CONTENT) / 10
     assert most_unread <= 8 * MIB + 16 * 1.5 * MIB
+    assert files.memory.buffers.unread == files.memory.buffers.unsaved == 0
+
+
+async def test_where_memory_is_short_what_is_on_disk_waits_there_too(server, tmp_path, monkeypatch):
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files:
+        assert await read_whole(files, wanted) == CONTENT
+    most_unread = 0
+    wait = delivery.Delivery._wait_for_reader
+
+    async def wait_for_reader(one):
+        nonlocal most_unread
+        await wait(one)
+        most_unread = max(most_unread, files.memory.buffers.unread)
+
+    monkeypatch.setattr(memory, "AHEAD", 4 * MIB)
+    monkeypatch.setattr(delivery.Delivery, "_wait_for_reader", wait_for_reader)
+    asked = len(server.requests)
+    async with opened(tmp_path) as files, trio.open_nursery() as nursery:
+        for number in range(READERS):
+            nursery.start_soon(read_part, files, wanted, number)
+    assert len(server.requests) == asked
+    assert 0 < most_unread <= 4 * MIB + READERS * (delivery.LOAD_PIECE + READ)
     assert files.memory.buffers.unread == 0
+
+
+async def test_what_is_at_hand_is_given_at_once_and_what_follows_is_fetched(server, tmp_path):
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files:
+        file = await files.open(wanted)
+        assert file.at_hand(0, READ) == b"", "nothing has come yet"
+        assert file.at_hand(file.size, READ) == b""
+        at_once = 0
+        for offset in range(0, 4 * MIB, READ):
+            found = bytes(file.at_hand(offset, READ))
+            at_once += bool(found)
+            assert (found or await file.read(offset, READ)) == CONTENT[offset : offset + READ]
+        assert at_once > 0
+        await until(lambda: all(item.done for item in file._file.fetches))
+        asked = len(server.requests)
+        for offset in range(4 * MIB, 8 * MIB, READ):
+            assert file.at_hand(offset, READ) == CONTENT[offset : offset + READ]
+        await until(lambda: len(server.requests) > asked)
+        await file.close()
 
 
 async def test_what_nobody_comes_for_is_left_at_the_server_and_fetched_when_somebody_does(

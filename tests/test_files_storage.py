@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import itertools
 import json
 import os
+import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -433,6 +436,32 @@ def test_buffers_are_used_again_and_hold_what_they_should():
     assert 0 < sum(map(len, itertools.chain(*buffers._free.values()))) <= held.MOST_FREE
     buffers.let_go()
     assert not any(buffers._free.values())
+
+
+def test_the_largest_buffers_are_a_huge_page_each_and_lie_apart():
+    buffers = held.Buffers()
+    taken = [buffers.take(size) for size in (held.HUGE_PAGE, held.HUGE_PAGE, held.MIB + 1)]
+    places = [ctypes.addressof(ctypes.c_char.from_buffer(one)) for one in taken]
+    assert [len(one) for one in taken] == [held.HUGE_PAGE] * 3
+    assert [place % held.HUGE_PAGE for place in places] == [0] * 3
+    for number, one in enumerate(taken):
+        one[:] = bytes([number]) * len(one)
+    assert [one[0] + one[-1] for one in taken] == [0, 2, 4]
+    setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if setting.exists() and "[never]" not in setting.read_text(encoding="ascii"):
+        assert huge_bytes(places[0]) >= held.HUGE_PAGE
+
+
+def huge_bytes(address):
+    """Bytes in huge pages of the mapping that holds this address, by proc_pid_smaps(5)."""
+    inside = False
+    for line in pathlib.Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            first, after = (int(end, 16) for end in line.split()[0].split("-"))
+            inside = first <= address < after
+        elif inside and line.startswith("AnonHugePages:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 @pytest.mark.trio
