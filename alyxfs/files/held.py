@@ -19,7 +19,7 @@ HUGE_PAGE = 2 * MIB
 """Bytes, on x86-64, and on arm64 with its usual pages."""
 SIZES = (256 * KIB, MIB, HUGE_PAGE)
 """Bytes of a buffer: multiples of a page. What is shorter than the smallest gets memory of its own."""
-MOST_FREE = 96 * MIB
+MOST_FREE = 64 * MIB
 """Bytes of buffers that wait for their next use."""
 
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -34,6 +34,7 @@ class Buffers:
 
     def __init__(self) -> None:
         self._free: dict[int, list[memoryview]] = {size: [] for size in SIZES}
+        """By size; the one that was wanted last comes last."""
         self.unread = 0
         """Bytes of files in memory that nobody has read yet."""
         self.unsaved = 0
@@ -44,14 +45,16 @@ class Buffers:
         if size < SIZES[0]:
             return memoryview(bytearray(size))
         fitting = next((one for one in SIZES if size <= one), SIZES[-1])
-        free = self._free[fitting]
+        free = self._free[fitting] = self._free.pop(fitting)
         return free.pop() if free else _memory(fitting)
 
     def give(self, buffer: memoryview) -> None:
-        """Take a buffer back that nobody reads or fills any more."""
-        free = self._free.get(len(buffer))
-        if free is not None and sum(size * len(one) for size, one in self._free.items()) < MOST_FREE:
-            free.append(buffer)
+        """Take a buffer back that nobody reads or fills any more; sizes that nobody wants any more make room for it."""
+        if len(buffer) not in self._free:
+            return
+        self._free[len(buffer)].append(buffer)
+        while sum(size * len(free) for size, free in self._free.items()) > MOST_FREE:
+            next(free for free in self._free.values() if free).pop(0)
 
     def let_go(self) -> None:
         """Give the memory of all free buffers back to the system."""
