@@ -6,6 +6,7 @@ import random
 
 import pytest
 import trio
+import trio.testing
 
 from alyxfs.files import blockfile, blocks, delivery, memory
 from fault_server import FaultServer, File
@@ -89,6 +90,37 @@ async def test_where_memory_is_short_what_is_on_disk_waits_there_too(server, tmp
     assert len(server.requests) == asked
     assert 0 < most_unread <= 4 * MIB + READERS * (delivery.LOAD_PIECE + READ)
     assert files.memory.buffers.unread == 0
+
+
+async def test_a_load_that_waits_reads_no_more_of_a_cache_file_that_is_given_up(server, tmp_path, monkeypatch):
+    wanted = source(server, "a.bin", digest=None)
+    async with opened(tmp_path) as files:
+        assert await read_whole(files, wanted) == CONTENT
+    monkeypatch.setattr(memory, "AHEAD", 0)
+    given_up = False
+    too_late = []
+    read_into = blockfile.BlockFile.read_into
+
+    def noted(blocks, buffers, offset, **options):
+        if given_up:
+            too_late.append(offset)
+        return read_into(blocks, buffers, offset, **options)
+
+    monkeypatch.setattr(blockfile.BlockFile, "read_into", noted)
+    async with opened(tmp_path) as files:
+        file = await files.open(wanted)
+        (load,) = file._file.load(blocks.Extent(0, 8 * MIB))
+        await until(lambda: load.arrived == delivery.LOAD_PIECE and not load.saving)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not load.done, "it waits for a reader"
+        file._file.damaged()
+        given_up = True
+        load.join()
+        await until(lambda: load.done)
+        load.readers -= 1
+        assert await file.read(4 * MIB, READ) == CONTENT[4 * MIB : 4 * MIB + READ]
+        await file.close()
+    assert not too_late
 
 
 async def test_what_is_at_hand_is_given_at_once_and_what_follows_is_fetched(server, tmp_path):

@@ -65,7 +65,6 @@ class Delivery:
         try:
             with item.scope:
                 while item.arrived < item.end and blocks is file.blocks:
-                    await self._wait_for_reader()
                     room = item.room(min(LOAD_PIECE, item.end - item.arrived))
                     item.saving = True
                     try:
@@ -75,6 +74,7 @@ class Delivery:
                     item.filled(min(count, item.end - item.arrived))
                     if not count:
                         break
+                    await self._wait_for_reader()
         except OSError as error:
             log.info("reading the cache file of %s ahead: %s", file.source.name, error)
         finally:
