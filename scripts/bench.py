@@ -137,7 +137,7 @@ def read_files(
                 for run in range(runs if wanted else 0):
                     measure(found, workload, run, Bench(service, FORMS[form], wanted, random.Random(run)), there)
                 report.write(found, results, plot=False)  # what was measured is kept whatever happens next
-    report.print_tables(found, Console(width=160))
+    report.print_tables(found, Console(width=report.WIDTH))
     for path in report.write(found, results):
         print(f"written: {path}")
     verdicts = [verdict for each in found.verdicts().values() for verdict in each]

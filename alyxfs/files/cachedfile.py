@@ -173,7 +173,7 @@ class CachedFile:
         for item in itertools.chain(likely, self.fetches):
             if item.holds(start, end):
                 return item.take(start, end)
-        if self.has(Extent(start, end)) and self._loading(start) is None:
+        if self.blocks is not None and is_present(self.written, start, end) and self._loading(start) is None:
             return self._from_disk(start, end)
         return b""
 
@@ -188,10 +188,6 @@ class CachedFile:
                     self._household.nursery.start_soon(Delivery(self._household, self, item).from_server)
                     started.append(item)
         return started
-
-    def has(self, extent: Extent) -> bool:
-        """Whether all of this extent is on disk."""
-        return self.blocks is not None and is_present(self.written, extent.start, extent.end)
 
     def load(self, extent: Extent) -> list[Fetch]:
         """Start to read from disk into memory what is there of this extent; return what was started."""

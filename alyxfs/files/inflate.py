@@ -242,15 +242,16 @@ class InflatedFile:
 
     def at_hand(self, offset: int, size: int) -> Bytes:
         """See OpenFile; what lies in two chunks is left to :meth:`look`."""
-        if offset >= self.size:
+        end = min(offset + size, self.size)
+        if end <= offset:
             return b""
         index = self._header.chunk_at(offset)
-        begin, after = (bound * self._header.row for bound in self._header.bounds[index : index + 2])
         chunk = self._inflater.known_chunk(self._source, index)
-        if chunk is None or min(offset + size, self.size) > after:
+        part = b"" if chunk is None else self._part(chunk, index, offset, end)
+        if len(part) < end - offset:
             return b""
         self._look_ahead(index)
-        return chunk[offset - begin : offset + size - begin]
+        return part
 
     async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the chunk is inflated already, this does not yield to other tasks."""
@@ -258,13 +259,12 @@ class InflatedFile:
         parts: list[memoryview] = []
         while offset < end:
             index = self._header.chunk_at(offset)
-            begin = self._header.bounds[index] * self._header.row
             chunk = self._inflater.known_chunk(self._source, index)
             if chunk is None:
                 chunk = await self._inflater.chunk(self._source, self._file, self._header, index)
             if ahead:
                 self._look_ahead(index)
-            part = chunk[offset - begin : end - begin]
+            part = self._part(chunk, index, offset, end)
             parts.append(part)
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -274,6 +274,11 @@ class InflatedFile:
         if self._ahead is not None:
             self._ahead.cancel()
         await self._file.close()
+
+    def _part(self, chunk: memoryview, index: int, offset: int, end: int) -> memoryview:
+        """What this chunk has of the bytes from ``offset`` on, up to ``end``."""
+        begin = self._header.bounds[index] * self._header.row
+        return chunk[offset - begin : end - begin]
 
     def _look_ahead(self, index: int) -> None:
         """Inflate in the background what the reader will come to."""

@@ -37,9 +37,9 @@ class LocalFile:
         """See OpenFile; does not yield to other tasks."""
         return self.at_hand(offset, size)
 
-    async def look(self, offset: int, size: int, *, ahead: bool = True) -> bytes:  # noqa: ARG002 - as above
-        """See OpenFile; does not yield to other tasks."""
-        return self.at_hand(offset, size)
+    async def look(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
+        """See OpenFile."""
+        return await self.read(offset, size, ahead=ahead)
 
     async def close(self) -> None:
         """See OpenFile."""

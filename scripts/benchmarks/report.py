@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from benchmarks.workloads import Sample
 
+WIDTH = 160
+"""Characters of a line of the tables."""
 _COLOURS = (
     "#1b6ca8",
     "#7fb3d5",
@@ -163,7 +165,7 @@ def write(results: Results, directory: Path, *, plot: bool = True) -> list[Path]
     written = [directory / f"{name}.json", directory / f"{name}.txt"]
     written[0].write_text(json.dumps(results.as_dict(), indent=1) + "\n", encoding="utf-8")
     with written[1].open("w", encoding="utf-8") as file:
-        print_tables(results, Console(file=file, width=160))
+        print_tables(results, Console(file=file, width=WIDTH))
     if plot and importlib.util.find_spec("matplotlib"):
         written.append(directory / f"{name}.png")
         _plot(results, written[2])
