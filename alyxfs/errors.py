@@ -6,16 +6,22 @@ Only the kernel layer turns an exception into an errno, and only one table there
 
 from __future__ import annotations
 
+from alyxfs.visible_text import one_line
+
 
 class AlyxfsError(Exception):
-    """Anything the drive could not do; the message is fit to be shown to the user."""
+    """Anything the drive could not do; the message is fit to be shown to the user, whatever it quotes."""
 
     def __init__(self, message: str, *, status: int | None = None, url: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.status = status
         """The HTTP status behind the error, if a server answered."""
         self.url = url
         """The address that was asked, without credentials."""
+
+    def again(self, sentence: str | None = None) -> AlyxfsError:
+        """The same failure for one more who waits, or with more to say: one exception would collect all tracebacks."""
+        return type(self)(sentence or str(self), status=self.status, url=self.url)
 
 
 class Invalid(AlyxfsError):
@@ -50,6 +56,10 @@ class Exists(AlyxfsError):
     """The new name is taken."""
 
 
+class NameTaken(Exists):
+    """A new record has the name of one that is there, though the server denied it when the file was made."""
+
+
 class HasDependents(AlyxfsError):
     """Other records hang from this one and would be deleted with it."""
 
@@ -66,8 +76,37 @@ class NotDownloadable(AlyxfsError):
     """The database lists the file, but no server offers its bytes."""
 
 
+class BadAddress(NotDownloadable):
+    """What should be the address of a server or file is none."""
+
+
+class AddressRefused(AccessDenied):
+    """The address may not be asked: where it leads, or how it is written, is for nobody who can write a record."""
+
+
+class CrawlerRefused(AccessDenied):
+    """A program that reads everything wants a data file that would have to be fetched.
+
+    It is denied access (EACCES) as to a file that it may not read, which such programs report and pass over. EPERM they
+    take for another thing: that they may not open it without a change of its access time (O_NOATIME in open(2)), which
+    borg and restic then try.
+    """
+
+
 class ServerFault(AlyxfsError):
     """The server failed, or its answer was broken or cut short (5xx)."""
+
+
+class AnswerTooLarge(ServerFault):
+    """The server's answer is larger than any that is read whole, and was given up."""
+
+
+class Misdirected(ServerFault):
+    """The address of a record led to something else."""
+
+
+class Garbled(ServerFault):
+    """What came as an answer breaks the rules of HTTP."""
 
 
 class Unreachable(AlyxfsError):
@@ -86,5 +125,23 @@ class DeadlineExceeded(AlyxfsError):
     """The operation did not end in the time it may take."""
 
 
+class CopyOfRecord(Invalid):
+    """A new file is the copy of a record that is there: nothing was sent, the file stays on this machine."""
+
+
+class NotKept(AlyxfsError):
+    """A draft was neither saved nor could it be kept on this machine's disk."""
+
+
 class ConfigurationError(AlyxfsError):
     """The options, settings or the machine do not allow what was asked."""
+
+
+class Defect(AlyxfsError):
+    """Alyxfs itself failed in a way that nobody foresaw."""
+
+
+def of_machine(error: OSError) -> ConfigurationError:
+    """What the machine refused, as a sentence."""
+    what = f"{error.filename}: " if error.filename else ""
+    return ConfigurationError(f"{what}{error.strerror or error}.")

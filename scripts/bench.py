@@ -4,7 +4,12 @@
 scripts/bench.py list            # 60,000 datasets: requests, seconds, memory of the daemon
 scripts/bench.py read            # data files, beside rclone, httpdirfs, fsspec and curl; see scripts/benchmarks/
 scripts/bench.py table X.json    # results of read as a table in Markdown
+scripts/bench.py requests        # requests of everyday tasks, cold and again, beside ONE's own client
+scripts/bench.py fetch           # copies of 200 files, interrupted and continued, beside aria2c
+scripts/bench.py files           # all files of 2.4 million datasets as one table: seconds and memory
 scripts/bench.py find            # all their files in data/, cold and warm, from the server's cache tables
+scripts/bench.py memory          # of a drive after walks and reads, and when it is idle again: eight minutes
+scripts/bench.py scale           # 60 thousand and 2.4 million datasets side by side: time, speed and memory
 """
 
 from __future__ import annotations
@@ -15,32 +20,66 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 from alyxfs.demo.server import default_directory, running_demo
-from benchmarks import machine, peers, report
+from benchmarks import fetching, filetables, machine, memory, peers, report, requests
 from benchmarks.datafiles import FORMS, GIB, make_files
 from benchmarks.library import running_library
+from benchmarks.medium import MEDIUM_WORKLOADS
 from benchmarks.server import running_server
-from benchmarks.workloads import MEASURES, WORKLOADS, Bench, Workload
+from benchmarks.workloads import WORKLOADS as OTHER_WORKLOADS
+from benchmarks.workloads import Bench, Workload
 from mounted import mounted
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MIB = 1024 * 1024
+WORKLOADS = (*OTHER_WORKLOADS, *MEDIUM_WORKLOADS)
+MEDIUM = "medium-files"
+MEASURES = {measure: (measure,) for workload in WORKLOADS for measure in workload.measures} | {
+    MEDIUM: tuple(measure for workload in MEDIUM_WORKLOADS for measure in workload.measures)
+}
+"""By what ``--only`` calls them."""
 
 
 @click.group()
 def benchmarks() -> None:
     """Measure the drive against the bars it is held to."""
+
+
+@benchmarks.command("files")
+@click.option("--datasets", default=2_400_000, help="How many.")
+def file_tables(datasets: int) -> None:
+    """Write `.files.tsv` and `.files.parquet` from made-up cache tables."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        filetables.make_tables(folder, datasets)
+        subprocess.run([sys.executable, "-m", "alyxfs.alyx.datasets.table_reader", folder], check=True)
+        files = filetables.KnownFiles(folder)
+        rows = []
+        for name in (".files.tsv", ".files.parquet"):
+            processor = time.process_time()
+            seconds, size, more, _ = filetables.write(files, name, folder)
+            processor = time.process_time() - processor
+            measured = f"{seconds:.2f} s ({processor:.2f} s of processor)"
+            bar = 1.0 if datasets <= 63_000 else 15.0
+            rows.append((f"{name}, {size / MIB:.0f} MiB", measured, f"at most {bar:g} s", seconds <= bar))
+            rows.append(("  memory besides", f"{more / MIB:.0f} MiB", "at most 300 MiB", more <= 300 * MIB))
+        finish(f"{datasets} datasets as one table", rows)
 
 
 @benchmarks.command("list")
@@ -90,7 +129,7 @@ def list_datasets(scale: int) -> None:
 
 
 @benchmarks.command("read")
-@click.option("--only", multiple=True, type=click.Choice(MEASURES), help="A measure to take; all, unless given.")
+@click.option("--only", multiple=True, type=click.Choice(list(MEASURES)), help="A measure to take; all, unless given.")
 @click.option("--peers", "chosen", multiple=True, help="A peer to measure beside the drive; all that are installed.")
 @click.option("--runs", default=5, show_default=True, help="Samples of each peer; their median counts.")
 @click.option("--size", "form", default="full", show_default=True, type=click.Choice(list(FORMS)))
@@ -121,6 +160,7 @@ def read_files(
         print(sentence)
     about = machine.description()
     with machine.control_filesystem(), tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
+        measures = {measure for name in only or MEASURES for measure in MEASURES[name]}
         root = make_files(files, FORMS[form])
         with running_server(root, Path(scratch)) as server, running_library(server) as library:
             about |= {
@@ -133,7 +173,7 @@ def read_files(
             found = report.Results(about)
             service = peers.Service(server, library, Path(scratch))
             for workload in WORKLOADS:
-                wanted = frozenset(workload.measures) & frozenset(only or MEASURES)
+                wanted = frozenset(workload.measures) & measures
                 for run in range(runs if wanted else 0):
                     measure(found, workload, run, Bench(service, FORMS[form], wanted, random.Random(run)), there)
                 report.write(found, results, plot=False)  # what was measured is kept whatever happens next
@@ -207,6 +247,62 @@ def find_files(scale: int) -> None:
             met = asked == 0 and seconds <= 15 and again == files
             rows.append(("mounted again", f"{asked} requests, {seconds:.1f} s", "0 requests, <= 15 s", met))
     finish("Finding data files", rows)
+
+
+@benchmarks.command("fetch")
+@click.option("--runs", default=3, show_default=True, help="Pairs; the median of their ratios counts.")
+@click.option("--files", default=default_directory().parent / "benchmark", type=click.Path(path_type=Path))
+def fetch_files(runs: int, files: Path) -> None:
+    """Fetch 200 files of 64 KiB to 100 MB, interrupted in the middle and continued; needs nginx and aria2c."""
+    with tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
+        measured = fetching.pairs(fetching.make_files(files), Path(scratch), runs)
+    ratio = statistics.median(pair.ratio for pair in measured)
+    sent = max(pair.sent for pair in measured)
+    rows = [
+        ("speed, by aria2c -x4 -j4", f"{ratio:.2f}", f">= {fetching.BAR}", ratio >= fetching.BAR),
+        ("bytes sent, by those of the files", f"{sent:.4f}", "told, not held to", True),
+    ]
+    finish(f"Fetching {fetching.COUNT} files, {runs} pairs", rows)
+
+
+@benchmarks.command("requests")
+def count_requests() -> None:
+    """Count the requests of everyday tasks, beside ONE's: exits with 1 when one takes more than it is held to."""
+    rows: list[tuple[str, str, str, bool]] = []
+    with running_demo(default_directory(), largest_file_mb=requests.LARGE_MIB) as demo:
+        for count in requests.count_all(demo):
+            task = count.task
+            again = f", again {count.again}" if task.is_repeated else ""
+            beside = "" if count.one is None else f"; ONE {count.one}"
+            allowed = "any" if task.ranges is None else str(task.ranges)
+            bar = f"<= {task.asked} + {allowed}" + (", again 0" if task.is_repeated else "")
+            rows.append((task.name, f"{count.asked} + {count.ranges}{again}{beside}", bar, count.met))
+            print(*rows[-1][:3], sep=" | ", flush=True)
+    finish("Requests of the API + ranges of files", rows)
+
+
+@benchmarks.command("memory")
+@click.option("--scale", default=20, help="Size of the demo; 20 has 60,000 datasets in 3,000 sessions.")
+def measure_memory(scale: int) -> None:
+    """See what a drive gives back of the memory that walks and reads take, minute after minute."""
+    with running_demo(default_directory(), scale=scale) as demo:
+        finish("Memory", shown(memory.rounds(demo)))
+
+
+@benchmarks.command("scale")
+@click.option("--sessions", "sizes", multiple=True, default=(3_003, 120_120), help="Sizes; 20 datasets a session.")
+def compare_sizes(sizes: tuple[int, ...]) -> None:
+    """Measure a small and a large server side by side; their tables are made up."""
+    finish("Scale", shown(memory.scale(sizes)))
+
+
+def shown(figures: Iterable[memory.Figure]) -> list[tuple[str, str, str, bool]]:
+    """The figures, each printed when it is there: these take minutes."""
+    rows: list[tuple[str, str, str, bool]] = []
+    for figure in figures:
+        print(f"{figure.what}: {figure.measured}", flush=True)
+        rows.append(figure)
+    return rows
 
 
 def found(directory: Path) -> tuple[int, float]:

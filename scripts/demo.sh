@@ -38,6 +38,8 @@ step 'ls alyx/sessions/lab=cortexlab/date_range=2023-01-01,2023-01-31'
 step 'readlink -f alyx/sessions/9bf87ed6-61f2-4acb-ada4-eaf48aebf7b9'
 step '.venv/bin/python -c "import numpy; print(numpy.load(\"alyx/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/_ibl_wheel.position.npy\", mmap_mode=\"r\")[-3:])"'
 step 'cat alyx/.alyxfs/status.json'
+spikes='alyx/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/probe00/pykilosort/#2024-05-06#'
+step ".venv/bin/python scripts/raster.py \"$spikes\" raster.png"
 if [ $once = yes ]; then
     echo
     [ $failures = 0 ] && echo "All steps of the tour worked." || echo "$failures steps of the tour failed." >&2

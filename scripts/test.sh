@@ -11,4 +11,7 @@ bin=$root/.venv/bin
 "$bin/ruff" format --check .
 "$bin/mypy"
 "$bin/lint-imports"
+"$bin/vulture"
+# Hundreds of processes start in the tests, also where Python is told to keep no compiled modules.
+"$bin/python" -m compileall -q alyxfs
 "$bin/pytest" "$@"

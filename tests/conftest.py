@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+import mounted as starting
 from alyxfs.demo.server import running_demo
 from mounted import mounted
+
+RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
+starting.forks = True
+
+
+def pytest_collection_modifyitems(config, items):
+    """Files with long tests first, as far as their time limits tell: what is left at the end is short.
+
+    Workers take over from each other, so that none of them is idle while another one has more than one test to go.
+    What is marked as long runs where ``ALYXFS_FULL_TESTS`` is set.
+    """
+    if not RUNS_LONG:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    limits = {}
+    for item in items:
+        limit = max((mark.args[0] for mark in item.iter_markers("timeout")), default=0)
+        limits[item.path] = max(limits.get(item.path, 0), limit)
+    items.sort(key=lambda item: -limits[item.path])
 
 
 @pytest.fixture(scope="session")
 def demo_directory(tmp_path_factory):
-    """The demo's database and data files, made once."""
-    return tmp_path_factory.mktemp("demo")
+    """The demo's database and data files, made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
 
 
 @pytest.fixture(scope="session")

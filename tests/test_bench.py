@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import socket
@@ -17,8 +18,9 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmarks import bars, relay, server  # noqa: E402 - found by the line above
+from benchmarks import bars, relay, requests, server  # noqa: E402 - found by the line above
 from benchmarks.workloads import Sample  # noqa: E402
+from mounted import mounted  # noqa: E402
 
 MIB = 1024 * 1024
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (nginx-light)")
@@ -122,7 +124,9 @@ def test_the_shortest_form_measures_and_leaves_nothing_behind(tmp_path):
     assert done.returncode in {0, 1}, done.stderr  # 1: a bar was missed, as speeds are on a busy machine
     assert list(scratch.iterdir()) == []
     assert str(scratch) not in Path("/proc/self/mounts").read_text()
-    results = json.loads((tmp_path / "results" / "read-shortest-part.json").read_text())
+    written = tmp_path / "results" / "read-shortest-part.json"
+    assert written.exists(), done.stdout + done.stderr
+    results = json.loads(written.read_text())
     assert results["failures"] == []
     assert set(results["measures"]) == set(measures)
     for measure in measures:
@@ -155,3 +159,23 @@ def test_counted_bytes_show_where_they_stand():
     assert is_counted(place, counted(place, 9000))
     assert not is_counted(place + 8, counted(place, 9000))
     assert not is_counted(place, bytes(9000))
+
+
+def test_everyday_tasks_need_no_more_requests_than_they_may(demo, tmp_path):
+    """The counts of `bench.py requests` on one drive: what a task has learnt may only lower those that follow."""
+    with mounted(demo.url, tmp_path / "elsewhere", *requests.OPTIONS) as drive:
+        known = requests.look_up(drive)
+    with mounted(demo.url, tmp_path / "home", *requests.OPTIONS) as drive:
+        demo.clear_requests()
+        os.listdir(drive / "data")
+        assert len(demo.requests()) <= 3
+        requests.look_around(drive.path)
+        long = ("du of a lab", "grep in 50 sessions", "MiB")  # and the same as shorter ones, many times
+        tasks = [
+            task
+            for task in requests.TASKS
+            if not (task.is_first or task.is_mount or any(word in task.name for word in long))
+        ]
+        counts = [requests.count(demo, drive.path, task, known) for task in tasks]
+    assert not [each for each in counts if each.asked > each.task.asked or each.again]
+    assert len(counts) >= 8

@@ -9,8 +9,9 @@ import sys
 import time
 
 import pytest
+import trio
 
-from alyxfs import errors, store
+from alyxfs import errors, store, store_file
 from alyxfs.store import Store, StoredRecord
 
 
@@ -104,10 +105,28 @@ def test_a_broken_file_is_set_aside(path, content):
     assert path.with_name(path.name + ".broken").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:47] + b"\x7f" + whole[48:], lambda whole: whole.replace(b"body ", b"bodi ")]
+)
+def test_a_file_that_only_its_own_list_of_tables_tells_is_broken_is_set_aside(path, damage):
+    """SQLite gives this the name of what passes: a locked file, or a full disk."""
+    Store(path).close()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
+    opened = Store(path)
+    for _ in range(2):  # the first may be what finds it out
+        opened.put_records("labs", [record("1")])
+    assert opened.record("labs", "1") is not None
+    assert not opened.trouble
+    opened.close()
+    assert path.with_name(path.name + ".broken").exists()
+
+
 def test_a_file_that_breaks_while_open_is_set_aside(path):
     opened = Store(path)
     opened.put_records("labs", [record(str(number), b"x" * 5000) for number in range(300)])
-    opened._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    opened._file._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
@@ -181,7 +200,7 @@ def test_reading_does_not_wait_for_writing(path, opened):
 
 
 def test_a_store_that_another_process_keeps_busy_costs_only_what_was_known(path, monkeypatch):
-    monkeypatch.setattr(store, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(store_file, "BUSY_TIMEOUT", 0.05)
     opened = Store(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -192,3 +211,31 @@ def test_a_store_that_another_process_keeps_busy_costs_only_what_was_known(path,
     opened.put_records("labs", [record("1")])
     assert opened.record("labs", "1") is not None
     opened.close()
+
+
+def test_what_was_asked_for_in_the_future_is_replaced(opened):
+    """It is of a clock that was set back since, and older than anything that is asked for now."""
+    now = time.time()
+    opened.put_records("labs", [record("a", b"old", at=now + 3600)])
+    opened.put_records("labs", [record("a", b"new", at=now)])
+    assert opened.record("labs", "a").body == b"new"
+    opened.put_records("labs", [record("a", b"asked for earlier", at=now - 5)])
+    assert opened.record("labs", "a").body == b"new"
+
+
+def test_a_copy_begins_with_what_is_known_and_leaves_nothing(opened, path):
+    opened.put_document("schema", b"as it is")
+    of_a_killed_one, of_a_living_one = (path.with_name(f"store-copy-{process}.sqlite") for process in (2**30, 1))
+    for each in (of_a_killed_one, of_a_living_one):
+        each.touch()
+
+    async def use_copy():
+        async with store.open_copy_of_store(path) as copy:
+            assert copy.document("schema").body == b"as it is"
+            assert not of_a_killed_one.exists()
+            copy.put_document("schema", b"as it would be")
+            assert copy.document("schema").body == b"as it would be"
+
+    trio.run(use_copy)
+    assert opened.document("schema").body == b"as it is"
+    assert [each.name for each in path.parent.glob("*-copy-*")] == [of_a_living_one.name]

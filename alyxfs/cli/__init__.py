@@ -1,18 +1,24 @@
-"""The command ``alyxfs``: one module per family of commands."""
+"""The command ``alyxfs``: one module per family of commands.
+
+Promises: each failure is one sentence and an exit code that the README names; what a server says cannot steer the
+terminal; no password is shown in the list of processes.
+Needs: ``mount`` and ``daemon`` to bring a drive up, ``control`` to speak with one, ``alyx`` to log in.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import pwd
 import sys
 
 import click
 
 from alyxfs import __version__, errors
-from alyxfs.cli.account import login, logout
-from alyxfs.cli.demo import demo
-from alyxfs.cli.drive import mount, refresh, umount
-from alyxfs.cli.journal import allow_deletes, diff, log, undo
-from alyxfs.cli.pinning import pin, unpin
-from alyxfs.cli.status import status
+from alyxfs.cli.allocator import take_from_c_library
+from alyxfs.cli.printing import say
+from alyxfs.cli.secrets import hide_from_process_list
 
 EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.ConfigurationError, 3),
@@ -24,7 +30,55 @@ EXIT_CODES: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
 """Exit codes by what went wrong; 2 is click's, for unusable arguments."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+MODULES = {
+    "mount": "drive",
+    "umount": "unmount",
+    "status": "status",
+    "refresh": "refresh",
+    "explain": "explaining",
+    "pin": "pinning",
+    "unpin": "pinning",
+    "fetch": "fetching",
+    "cache": "caching",
+    "log": "journal",
+    "diff": "journal",
+    "undo": "journal",
+    "allow-deletes": "journal",
+    "trace": "trace",
+    "verify": "trace",
+    "login": "account",
+    "logout": "account",
+    "whoami": "account",
+    "doctor": "doctor",
+    "service": "service",
+    "demo": "demo",
+}
+"""Where each command is."""
+
+
+class Commands(click.Group):
+    """Imports only the command that is asked for: `alyxfs log` needs nothing of what serves a drive."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``SERVER DIRECTORY -o …`` for a mount, as mount.fuse3 gives it."""
+        if is_from_mount(args):
+            args = ["mount", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click asks so
+        """In the order of the table."""
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click asks so
+        """None where there is no such command."""
+        if cmd_name not in MODULES:
+            return None
+        module = importlib.import_module(f"alyxfs.cli.{MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="alyxfs")
 def commands() -> None:
     """Mount an Alyx database as a drive.
@@ -34,14 +88,30 @@ def commands() -> None:
     """
 
 
-for command in (mount, umount, status, refresh, pin, unpin, log, diff, undo, allow_deletes, login, logout, demo):
-    commands.add_command(command)
+def is_from_mount(arguments: list[str]) -> bool:
+    """Whether mount.fuse3 has started this program, for a line in fstab or `mount -t fuse.alyxfs`."""
+    return len(arguments) > 2 and arguments[2] == "-o" and arguments[0] not in MODULES  # noqa: PLR2004
+
+
+def give_home_back() -> None:
+    """Undo what happens on the way from mount(8), which hands on no HOME: mount.fuse3 takes /root for everybody's."""
+    if os.geteuid() != 0:
+        with contextlib.suppress(KeyError):
+            os.environ["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
 
 
 def main() -> None:
-    """Run the command line; domain errors become one line and an exit code."""
+    """Run the command line; domain errors, and what the machine refuses, become one line and an exit code."""
+    hide_from_process_list(sys.argv[1:])
+    if is_from_mount(sys.argv[1:]):
+        give_home_back()  # before any module looks where things are kept
+    if sys.argv[1:2] == ["mount"] or is_from_mount(sys.argv[1:]):
+        take_from_c_library()
     try:
         commands()
     except errors.AlyxfsError as error:
-        click.echo(f"alyxfs: {error}", err=True)
+        say(f"alyxfs: {error}", err=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except OSError as error:
+        say(f"alyxfs: {errors.of_machine(error)}", err=True)
+        sys.exit(3)

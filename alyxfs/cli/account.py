@@ -1,4 +1,4 @@
-"""``alyxfs login`` and ``logout``: a token for a server, asked for once and forgotten on demand."""
+"""``alyxfs login``, ``logout`` and ``whoami``: a token for a server, asked for once and forgotten on demand."""
 
 from __future__ import annotations
 
@@ -7,25 +7,46 @@ import trio
 
 from alyxfs import mount as mounting
 from alyxfs import settings
-from alyxfs.alyx.accounts import forget_token, save_token
-from alyxfs.alyx.login import log_in
+from alyxfs.alyx.auth import log_in, plain_http_warning
+from alyxfs.alyx.credentials import Account, find_account, forget_token, save_token
+from alyxfs.alyx.rest import Api
+from alyxfs.cli.printing import say
+from alyxfs.cli.secrets import STANDARD_INPUT, secret_from
+from alyxfs.errors import AccessDenied
 from alyxfs.net import open_network
+
+ASKED = "labs"
+"""An endpoint that every Alyx has: one row of it tells whether a token is good."""
 
 
 @click.command()
 @click.argument("server", default=settings.PUBLIC_ALYX)
-@click.option("--user", prompt=True, help="User name.")
-@click.option("--password", prompt=True, hide_input=True, help="Password; asked for if not given.")
-def login(server: str, user: str, password: str) -> None:
-    """Log in to SERVER and keep the token, not the password, for later mounts."""
+@click.option("--user", help="User name; asked for if neither it nor a token is given.")
+@click.option("--password", help="Password; others may see it for a moment. Asked for if not given.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--token-file", metavar="FILE", help="Keep the token in this file (- is standard input), ask no password."
+)
+def login(server: str, user: str | None, password: str | None, password_stdin: bool, token_file: str | None) -> None:
+    """Log in to SERVER and keep the token, not the password, for later mounts.
+
+    An account that has no password logs in with its token alone.
+    """
     address = mounting.server_address(server)
-
-    async def fetch() -> str:
-        async with open_network() as network:
-            return await log_in(network, address, user, password)
-
-    save_token(address, user, trio.run(fetch))
-    click.echo(f"Logged in to {address} as {user}; the token is kept for `alyxfs mount`.")
+    if sum([password is not None, password_stdin, token_file is not None]) > 1:
+        raise click.UsageError("Give one of --password, --password-stdin and --token-file.")
+    if warning := plain_http_warning(address):
+        say(f"alyxfs: {warning}", err=True)
+    if token_file is not None:
+        token = secret_from(token_file, "token")
+        trio.run(_try, address, Account(user, token=token))
+    else:
+        user = user or click.prompt("User")
+        if password_stdin:
+            password = secret_from(STANDARD_INPUT, "password")
+        token = trio.run(_exchange, address, user, password or click.prompt("Password", hide_input=True))
+    save_token(address, user, token)
+    say(f"Logged in to {address}{f' as {user}' if user else ''}; the token is kept for `alyxfs mount`.")
 
 
 @click.command()
@@ -34,6 +55,30 @@ def logout(server: str) -> None:
     """Forget the token that `alyxfs login` kept for SERVER; a drive that is mounted keeps its own until it ends."""
     address = mounting.server_address(server)
     if forget_token(address):
-        click.echo(f"The token for {address} is forgotten.")
+        say(f"The token for {address} is forgotten.")
     else:
-        click.echo(f"No token for {address} was kept.")
+        say(f"No token for {address} was kept.")
+
+
+@click.command()
+@click.argument("server", default=settings.PUBLIC_ALYX)
+def whoami(server: str) -> None:
+    """Say as whom a mount of SERVER would ask, where that is known from, and whether the server takes it."""
+    address = mounting.server_address(server)
+    account = find_account(address)
+    if not account.usable:
+        raise AccessDenied(f"No user is known for {address}: run `alyxfs login {address}`.")
+    trio.run(_try, address, account)
+    who = account.user or "a token whose user is not known"
+    say(f"{who} at {address}, from {account.source}; the server takes it.")
+
+
+async def _exchange(address: str, user: str, password: str) -> str:
+    async with open_network() as network:
+        return await log_in(network, address, user, password)
+
+
+async def _try(address: str, account: Account) -> None:
+    """Raises AccessDenied where the server refuses the account."""
+    async with open_network() as network:
+        await Api(network, address, account).page(ASKED, (), 1, 0)

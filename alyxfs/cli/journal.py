@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.syntax import Syntax
-from rich.table import Table
 
-from alyxfs.cli.drive import drive_root, orders_of, the_drive
-from alyxfs.orders import give_order
+from alyxfs.cli.drives import ask_drive, drive_root, path_inside, the_drive
+from alyxfs.cli.printing import folded, say, show_lines
+from alyxfs.errors import ConfigurationError
+from alyxfs.visible_text import escaped, one_line
 
-WIDTH = 160
-"""Columns of the table where there is no terminal that says how many it has."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAST = 50
+"""Entries that ``log`` shows unless it is told otherwise."""
+FOLLOWED_EVERY = 0.5
+"""Seconds between two looks of ``log --follow``."""
+FOLLOWED = 200
+"""Entries that may come, or come to their end, between two looks."""
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+_STATES = ("prepared", "sent", "done", "refused", "conflict", "unknown", "proposed", "withdrawn", "dry-run")
+NOT_DONE = ("refused", "conflict", "unknown")
+NOTIFIER = "notify-send"
+"""Of libnotify."""
+LARGEST_NUMBER = 2**63 - 1
+"""Of a row of the journal (SQLite's own limit)."""
 
 _drive = click.option(
     "--drive",
@@ -25,55 +45,139 @@ _drive = click.option(
 )
 
 
+def _since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Unix seconds of ``2024-05-01``, ``2024-05-01T12:30``, or of ``90m``, ``2h``, ``7d``, ``1w`` ago."""
+    if value is None:
+        return None
+    try:
+        if ago := re.fullmatch(r"(\d+)([mhdw])", value):
+            return time.time() - int(ago[1]) * _SECONDS[ago[2]]
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{value!r} is no date, no time, and not like 90m, 2h or 7d.") from error
+
+
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.option("--all", "every", is_flag=True, help=f"Not only the last {LAST} of them.")
+@click.option("--since", callback=_since, help="A day or time, or how long ago: 2024-05-01, 2024-05-01T12:30, 2h, 7d.")
+@click.option("--record", help="Of one record, as subjects/KS022, or of one endpoint, as subjects.")
+@click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Repeat it for several.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
-def log(directory: Path | None, as_json: bool) -> None:
-    """List the writes of the drive at DIRECTORY, oldest first."""
-    entries = _order(directory, "log")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens: writes, refusals, errors. Ctrl-C ends it.")
+@click.option("--notify", is_flag=True, help="With --follow: show what was refused on the desktop, too (notify-send).")
+def log(
+    directory: Path | None,
+    every: bool,
+    since: float | None,
+    record: str | None,
+    states: tuple[str, ...],
+    as_json: bool,
+    follow: bool,
+    notify: bool,
+) -> None:
+    """List the last writes of the drive at DIRECTORY, oldest first."""
+    if follow and as_json:
+        raise click.UsageError("--json is one document, which --follow would never end.")
+    if notify and not follow:
+        raise click.UsageError("--notify says how to follow: it needs --follow.")
+    if notify and shutil.which(NOTIFIER) is None:
+        raise ConfigurationError(f"{NOTIFIER} was not found: install the package libnotify-bin.")
+    if record is not None:
+        record = record.strip("/").removesuffix(".json")
+    last = None if every else LAST + 1
+    entries = _ask(directory, "log", last=last, since=since, record=record, states=states)
+    if last is not None and len(entries) == last:
+        del entries[0]
+        say(f"The last {LAST} are shown; `alyxfs log --all` shows those before them, too.", err=True)
     if as_json:
-        click.echo(json.dumps(entries, indent=2))
+        say(json.dumps(entries, indent=2))
         return
-    table = Table(box=None)
-    for name in ("number", "time", "operation"):
-        table.add_column(name, no_wrap=True)
-    for name in ("record", "state", "remark"):
-        table.add_column(name, overflow="fold")
-    for entry in entries:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))
-        table.add_row(
-            str(entry["number"]), stamp, entry["operation"], entry["record"], entry["state"], entry["remark"] or ""
-        )
-    Console(width=None if Console().is_terminal else WIDTH).print(table)
+    show_lines(line for entry in entries for line in _described(entry))
+    if follow:
+        with suppress(KeyboardInterrupt):
+            root = drive_root(directory) if directory else the_drive()
+            _follow(root, entries, notify=notify, record=record, states=states)
+
+
+def _follow(root: Path, shown: list[dict[str, Any]], *, notify: bool, **wanted: Any) -> None:
+    """Print what is entered or comes to its end from now on, and what goes wrong besides, until the drive ends."""
+    known: dict[int, tuple[str, str]] = {entry["number"]: _outcome(entry) for entry in shown}
+    errors = _error_lines(root)
+    while True:
+        time.sleep(FOLLOWED_EVERY)
+        for entry in ask_drive(root, "log", last=FOLLOWED, since=None, **wanted):
+            if known.get(entry["number"]) != _outcome(entry):
+                known[entry["number"]] = _outcome(entry)
+                say("\n".join(_described(entry)))
+                if notify and entry["state"] in NOT_DONE:
+                    _notify(entry)
+        now = _error_lines(root)
+        remarks = [remark for _, remark in known.values() if remark]
+        for line in now:
+            if line not in errors and not any(remark in line for remark in remarks):
+                say(line)
+        errors = now
+
+
+def _notify(entry: dict[str, Any]) -> None:
+    """Show on the desktop what was refused; where that does not go, it was said on the terminal."""
+    title = f"{entry['record']}: {entry['operation']} {entry['state']}"
+    subprocess.run(
+        [NOTIFIER, "--app-name=alyxfs", "--", escaped(title), escaped(entry["remark"] or "")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def _outcome(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["state"], entry["remark"]
+
+
+def _error_lines(root: Path) -> list[str]:
+    return (root / ".alyxfs" / "errors.log").read_text(errors="replace").splitlines()
 
 
 @click.command()
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, LARGEST_NUMBER))
 @_drive
 def diff(number: int, drive: Path | None) -> None:
     """Show what write NUMBER changed, or would have changed."""
-    text = _order(drive, "diff", number=number)
-    console = Console()
-    if console.is_terminal:
-        console.print(Syntax(text, "diff", background_color="default"))
-    else:
-        click.echo(text, nl=False)
+    show_lines(_ask(drive, "diff", number=number).removesuffix("\n").split("\n"), _COLOURS)
 
 
 @click.command()
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, LARGEST_NUMBER))
 @_drive
 def undo(number: int, drive: Path | None) -> None:
     """Take write NUMBER back, unless somebody changed the same since."""
-    click.echo(_order(drive, "undo", number=number))
+    say(_ask(drive, "undo", number=number))
 
 
 @click.command("allow-deletes")
-@click.argument("directory", type=click.Path(path_type=Path), required=False)
-def allow_deletes(directory: Path | None) -> None:
-    """Let the drive at DIRECTORY delete again after too many deletes stopped it."""
-    _order(directory, "allow-deletes")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+def allow_deletes(path: Path | None) -> None:
+    """Let a drive delete again after too many deletes stopped it, or one record be deleted.
+
+    PATH is the drive's directory, or the file of a record that was not deleted because of what would be lost with it:
+    what that is, is printed, and within ten minutes it may be deleted with all of that.
+    """
+    root = drive_root(path) if path else the_drive()
+    say(ask_drive(root, "allow-deletes", path=path_inside(path, root) if path else "."))
 
 
-def _order(place: Path | None, order: str, **arguments: Any) -> Any:
-    return give_order(orders_of(drive_root(place) if place else the_drive()), order, **arguments)
+def _described(entry: dict[str, Any]) -> Iterator[str]:
+    """What it was, and the remark below it, in lines that fit on the terminal."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))
+    fields = f"  ({', '.join(entry['fields'])})" if entry["fields"] else ""
+    undone = f" of {entry['undo_of']}" if entry["undo_of"] else ""
+    record = one_line(f"{entry['record']}{fields}")
+    line = f"{entry['number']:>6}  {stamp}  {entry['state']:<9}  {entry['operation']}{undone} {record}"
+    yield from folded(line, indent=8)
+    if entry["remark"]:
+        yield from folded(f"{' ' * 8}{one_line(entry['remark'])}", indent=8)
+
+
+def _ask(place: Path | None, command: str, **arguments: Any) -> Any:
+    return ask_drive(drive_root(place) if place else the_drive(), command, **arguments)

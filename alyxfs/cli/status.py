@@ -3,44 +3,131 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from humanize import naturaldelta, naturalsize
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-from alyxfs.cli.drive import drive_root, orders_of
+from alyxfs.cli.drives import ask_drive, drive_root, drives, state_of, status_text, the_drive
+from alyxfs.cli.mount_point import in_time
+from alyxfs.cli.printing import say, say_of
 from alyxfs.errors import AlyxfsError
-from alyxfs.orders import give_order
+from alyxfs.visible_text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+WATCHED_EVERY = 1.0
+"""Seconds between two looks of ``--watch``."""
+COLUMN = 12
+"""Characters that the words in front of the sentences may have."""
+
+
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="The drive's .alyxfs/status.json as it is, for programs.")
-def status(directory: Path, as_json: bool) -> None:
-    """Show what the drive at DIRECTORY says of itself and of its server."""
-    root = drive_root(directory)
-    text = (root / ".alyxfs" / "status.json").read_text(encoding="utf-8")
-    if as_json:
-        click.echo(text, nl=False)
+@click.option("--watch", "is_watched", is_flag=True, help="Go on showing it, each second, until Ctrl-C.")
+def status(directory: Path | None, as_json: bool, is_watched: bool) -> None:
+    """Show what the drive at DIRECTORY says of itself and of its server; without one, all drives of yours."""
+    if is_watched:
+        if as_json or not sys.stdout.isatty():
+            raise click.UsageError("--watch is for a terminal; programs read .alyxfs/status.json or .alyxfs/metrics.")
+        watch(drive_root(directory) if directory else the_drive("the drive's directory"))
         return
-    lines = described(json.loads(text), root, time.time())
-    lines.insert(-1, ("pinned", _of_drive(root)))  # the errors last
-    for name, sentence in lines:
-        click.echo(f"{click.style(name.ljust(12), bold=True)}  {sentence}")
+    if directory is None:
+        _list_drives(as_json=as_json)
+        return
+    root = drive_root(directory)
+    text = status_text(root)
+    if as_json:
+        say(text.removesuffix("\n"))
+        return
+    for name, sentence in described(json.loads(text), root, time.time()):
+        say_of(name, sentence, COLUMN)
+
+
+def watch(root: Path) -> None:
+    """Show the state of a drive, made anew each second, until Ctrl-C or the drive ends."""
+    before, seen_at = state_of(root), time.monotonic()
+    with Live(auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(WATCHED_EVERY)
+            now, seconds = state_of(root), time.monotonic() - seen_at
+            seen_at += seconds
+            table = Table.grid(padding=(0, 2))
+            for name, sentence in [*described(now, root, time.time()), ("now", _rates(before, now, seconds))]:
+                table.add_row(Text(escaped(name), style="bold"), Text(escaped(sentence)))
+            live.update(table, refresh=True)
+            before = now
+
+
+def _rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> str:
+    passed = {key: (now[key] - before[key]) / seconds for key in ("file_bytes", "served_bytes", "api_requests")}
+    fetched, served = size_of(int(passed["file_bytes"])), size_of(int(passed["served_bytes"]))
+    return f"{fetched} fetched, {served} read and {counted(round(passed['api_requests']), 'request')} a second"
+
+
+def _list_drives(*, as_json: bool) -> None:
+    """The drives of this user; one that does not answer holds up none of the others for long."""
+    found = drives()
+    states = {mount.place: in_time(partial(_state, mount.place)) for mount in found}
+    if as_json:
+        rows = [{"place": str(mount.place), "server": mount.server, "state": states[mount.place]} for mount in found]
+        say(json.dumps(rows, indent=2))
+        return
+    if not found:
+        say("No drive of yours is mounted.", err=True)
+    for mount in found:
+        state = states[mount.place]
+        say(f"{mount.place}: {mount.server}, {_in_short(state, time.time()) if state else 'does not answer'}")
+
+
+def _state(place: Path) -> dict[str, Any] | None:
+    try:
+        return state_of(place)
+    except AlyxfsError:  # its process has ended
+        return None
+
+
+def _in_short(state: dict[str, Any], now: float) -> str:
+    kind = kind_of(state)
+    since = f"mounted {naturaldelta(now - state['mounted_at'])} ago"
+    away = "" if state["stale_since"] is None else f", the server away for {naturaldelta(now - state['stale_since'])}"
+    wrong = f", {counted(state['errors'], 'error')}" if state["errors"] else ""
+    return f"{kind}, {since}{away}{wrong}"
+
+
+def kind_of(state: dict[str, Any]) -> str:
+    """What a drive does with what is saved on it."""
+    if not state["writable"]:
+        return "read-only"
+    if not state.get("dry_run"):  # a drive of an earlier version does not say
+        return "writable"
+    conflicts = state["proposals_in_conflict"]
+    conflicting = f" ({conflicts:,} in conflict with the server)" if conflicts else ""
+    return f"dry run: {counted(state['proposals'], 'proposal')}{conflicting}, nothing is sent"
 
 
 def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, str]]:
     """The state of a drive in sentences, each with the word that it is about; ``now`` in Unix seconds."""
-    kind = "writable" if state["writable"] else "read-only"
+    since = naturaldelta(now - state["mounted_at"])
     lines = [
-        ("drive", f"{root}, {kind}, mounted {naturaldelta(now - state['mounted_at'])} ago (alyxfs {state['alyxfs']})"),
-        ("server", f"{state['server']}, asked {counted(state['requests'], 'time')}"),
+        ("drive", f"{root}, {kind_of(state)}, mounted {since} ago (alyxfs {state['alyxfs']})"),
+        ("server", f"{state['server']}, {counted(state['api_requests'], 'request')} ({_last_minute(state, 'api')})"),
+        ("user", f"{state['user'] or 'of a token, whose user is not known'}, from {state['user_from']}"),
     ]
+    if waiting := state.get("waiting_for_limit"):  # a drive of an earlier version does not say
+        sentence = f"{counted(waiting, 'request')} waiting for the server's limit (--requests-per-minute)"
+        lines.append(("", sentence))
     if state["stale_since"] is not None:
         lines.append(
             ("", f"away for {naturaldelta(now - state['stale_since'])}; shown is what was known: {state['last_error']}")
@@ -51,10 +138,40 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     lines.append(("known", f"{known}; {counted(state['records_in_memory'], 'record')} in memory"))
     lines += [("", remark) for remark in state["remarks"]]
     lines.append(("cache tables", _of_tables(state["cache_tables"], now)))
-    lines.append(
-        ("errors", f"{counted(state['errors'], 'error')}, see {root}/.alyxfs/errors.log" if state["errors"] else "none")
-    )
+    lines += _of_files(state)
+    lines += [("cache", remark) for remark in state["cache_remarks"]]
+    lines.append(("pinned", _of_drive(root)))
+    if refused := state.get("crawlers_refused"):  # a drive of an earlier version does not say
+        names = ", ".join(f"{name} ({counted(count, 'file')})" for name, count in refused.items())
+        lines.append(("crawlers", f"would have had data files fetched, without --allow-crawlers: {names}"))
+    if state["writable"]:
+        pending, rejected = counted(state["writes_pending"], "change"), counted(state["writes_rejected"], "draft")
+        lines.append(("writes", f"{pending} not on the server yet, {rejected} refused and kept in {state['rejected']}"))
+        lines.append(("journal", state["journal"]))
+    lines.append(("log", state["log"] or "goes to the terminal in which it was mounted"))
+    if state["defects"]:
+        lines.append(("defects", f"{counted(state['defects'], 'defect')}, the last: {state['last_defect']}"))
+    where = f", see {root}/.alyxfs/errors.log" if state["last_errors"] else ""
+    lines.append(("errors", f"{counted(state['errors'], 'error') if state['errors'] else 'none'}{where}"))
+    lines += [("", error) for error in state["last_errors"]]
     return lines
+
+
+def _last_minute(state: dict[str, Any], kind: str) -> str:
+    return f"{state[f'{kind}_requests_last_minute']:,} in the last minute"
+
+
+def _of_files(state: dict[str, Any]) -> list[tuple[str, str]]:
+    fetched, served, share = size_of(state["file_bytes"]), size_of(state["served_bytes"]), state["cache_hit_share"]
+    here = "" if share is None else f", {share:.0%} of which were here"
+    now = f"{counted(state['open_files'], 'file')} open, {counted(state['transfers'], 'transfer')} under way"
+    asked = f"{counted(state['file_requests'], 'request')} ({_last_minute(state, 'file')})"
+    limit = size_of(state["cache_limit"])
+    return [
+        ("files", now),
+        ("", f"{fetched} fetched with {asked}, {served} read by programs{here}"),
+        ("cache", f"{size_of(state['cache_bytes'])} of at most {limit}, in {state['cache_directory']}"),
+    ]
 
 
 def _of_tables(tables: dict[str, Any], now: float) -> str:
@@ -64,12 +181,19 @@ def _of_tables(tables: dict[str, Any], now: float) -> str:
     text += f", made {tables['made']}; {counted(tables['changed_since'], 'change')} since"
     if tables["asked_at"]:
         text += f", asked {naturaldelta(now - tables['asked_at'])} ago"
+    text += "".join(f"; {compared_of(progress, tables)}" for progress in tables.get("compared", []))
     return f"{text}. {tables['note']}".strip()
+
+
+def compared_of(compared: dict[str, int], tables: dict[str, Any]) -> str:
+    """How far a comparison with the server has come."""
+    parts = [f"{number:,} of {tables[endpoint]:,} {endpoint}" for endpoint, number in compared.items()]
+    return f"compared with the server so far: {', '.join(parts) or 'nothing'}"
 
 
 def _of_drive(root: Path) -> str:
     try:
-        return of_pins(give_order(orders_of(root), "pins"))
+        return of_pins(ask_drive(root, "pins"))
     except AlyxfsError as error:
         return f"not known. {error}"
 

@@ -1,17 +1,15 @@
 """`python -m alyxfs.demo`: builds the demo if needed, and serves it until SIGTERM."""
 
 import argparse
+import os
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from alyxfs.scratch_folders import scratch_folder
 
 from .server import default_directory, missing_packages, sentence_about_missing
-
-if TYPE_CHECKING:
-    from .run import Run
 
 
 def arguments() -> argparse.Namespace:
@@ -32,10 +30,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stop_with_parent(run: "Run") -> None:
+def stop_with_parent() -> None:
     """Stop once standard input ends, which it does at the latest when the parent is gone."""
     sys.stdin.read()
-    run.stop()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> int:
@@ -49,12 +47,12 @@ def main() -> int:
 
     # While it still builds, an exception takes the builder along; a bare signal would leave it behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory(prefix="alyxfs-demo-") as scratch:
-        run = Run(options, options.directory or default_directory(), Path(scratch))
+    if options.with_parent:
+        threading.Thread(target=stop_with_parent, daemon=True).start()
+    with scratch_folder("alyxfs-demo-run-") as scratch:
+        run = Run(options, options.directory or default_directory(), scratch)
         signal.signal(signal.SIGTERM, lambda *_: run.stop())
         signal.signal(signal.SIGINT, lambda *_: run.stop())
-        if options.with_parent:
-            threading.Thread(target=stop_with_parent, args=[run], daemon=True).start()
         print(f"ready {run.url}", flush=True)  # noqa: T201
         run.serve()
     return 0

@@ -8,13 +8,16 @@
     {"close_before": {"count": 1}}        the connection is closed, and nothing is done
     {"truncate": {"bytes": 100}}          the answer breaks off after so many bytes of its body
     {"expire_tokens": true}
+    {"time_zone": "UTC+8"}                the clock that records are stamped by is put there (POSIX: 8 hours west)
     {"reset": true}                       all of these end, delays that are under way, too
 
 `count` is 1 unless given, `path_prefix` all paths, `method` all methods, `retry_after` adds that header.
 """
 
 import json
+import os
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +55,9 @@ class Control:
                 self.was_reset.notify_all()
         if orders.get("expire_tokens"):
             expire_tokens()
+        if "time_zone" in orders:
+            os.environ["TZ"] = orders["time_zone"]
+            time.tzset()
         for kind in KINDS:
             if kind in orders:
                 options = dict(orders[kind])

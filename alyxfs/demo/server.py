@@ -5,7 +5,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import platformdirs
+
+from alyxfs.scratch_folders import scratch_folder
 
 PACKAGES = (
     "django",
@@ -112,8 +113,8 @@ def running_demo(
     missing = missing_packages()
     if missing:
         raise DemoError(sentence_about_missing(missing))
-    with tempfile.TemporaryDirectory(prefix="alyxfs-demo-log-") as scratch:
-        request_log = Path(scratch) / "requests.jsonl"
+    with scratch_folder("alyxfs-demo-log-") as scratch:
+        request_log = scratch / "requests.jsonl"
         request_log.touch()
         options: dict[str, Any] = {
             "scale": scale,

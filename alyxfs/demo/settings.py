@@ -23,6 +23,7 @@ def settings_for(home: Path, *, throttle: int | None, core_api: bool) -> dict[st
         "ALLOWED_HOSTS": ["*"],
         "ROOT_URLCONF": "alyxfs.demo.urls",
         "INSTALLED_APPS": [
+            "django.contrib.admin",  # for its log of what users did there
             "django.contrib.auth",
             "django.contrib.contenttypes",
             "django.contrib.sessions",

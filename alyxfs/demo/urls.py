@@ -18,8 +18,7 @@ urlpatterns = [
     path("docs/", Documentation.as_view(url_name="schema"), name="documentation"),
 ]
 for area in AREAS:
-    module = "views" if area == "jobs" else "urls"
-    urlpatterns += import_module(f"alyxfs.demo.{area}.{module}").urlpatterns
+    urlpatterns += import_module(f"alyxfs.demo.{area}.urls").urlpatterns
 
 # An older Alyx has only the Core API document at /docs/.
 if not settings.DEMO_CORE_API:

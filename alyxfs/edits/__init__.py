@@ -1,10 +1,18 @@
-"""Writes: drafts, merge, validation, journal, and the one facade through which the tree changes the database."""
+"""Writes: drafts, merge, validation, journal, and the one facade through which the tree changes the database.
 
-from alyxfs.edits.commit import Editor
+Promises: what is sent stands in the journal first and is sent once; what others changed meanwhile is merged or refused;
+after it one knows what the server did, or is told that one does not; a refused draft is kept.
+Needs: ``alyx.rest`` to send, ``alyx.metadata`` to read again, ``alyx.schema`` and ``alyx.quirks`` to check.
+"""
+
+from alyxfs.alyx.quirks.writing import FIELD_OF_FILTER
 from alyxfs.edits.drafts import Draft, Moment, SharedMemory, Step, next_step
-from alyxfs.edits.exchange import SaveResult
+from alyxfs.edits.editor import Editor
 from alyxfs.edits.journal import Entry, Journal, State
-from alyxfs.edits.quirks import FIELD_OF_FILTER
+from alyxfs.edits.new_records import NewRecord
+from alyxfs.edits.rejected import reasons_in
+from alyxfs.edits.request import SaveResult
+from alyxfs.edits.write_tasks import WriteTasks
 
 __all__ = [
     "FIELD_OF_FILTER",
@@ -13,9 +21,12 @@ __all__ = [
     "Entry",
     "Journal",
     "Moment",
+    "NewRecord",
     "SaveResult",
     "SharedMemory",
     "State",
     "Step",
+    "WriteTasks",
     "next_step",
+    "reasons_in",
 ]

@@ -71,7 +71,7 @@ class SharedMemory:
             )
         self._held += size
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Count so many bytes less."""
         self._held -= size
 
@@ -96,7 +96,7 @@ class Draft:
 
     def __del__(self) -> None:
         if self._memory is not None:
-            self._memory.give_back(self._held)
+            self._memory.release(self._held)
 
     @property
     def size(self) -> int:
@@ -172,7 +172,7 @@ def _state_of_text(text: str) -> DraftState:
         json.loads(text)
     except json.JSONDecodeError as error:
         return DraftState.INCOMPLETE if _breaks_off(text, error) else DraftState.BROKEN
-    except RecursionError:
+    except (RecursionError, ValueError):  # nested without end, or a number of thousands of digits
         return DraftState.BROKEN
     return DraftState.WHOLE
 

@@ -1,33 +1,40 @@
 """The journal of all writes: what was there, what was asked, what came of it.
 
-A row is on the disk before its request leaves, and is never deleted. SQLite in WAL mode with synchronous=FULL: a
-commit that returned survives kill -9 and a power cut. Several processes may write to one journal.
+A row is on the disk before its request leaves, and is deleted only where the user asked for that (expiry).
+SQLite in WAL mode with synchronous=FULL: a commit that returned survives kill -9 and a power cut. Several processes may
+write to one journal. Records and drafts are compressed, in a table of their own: the log reads only what it shows.
 
 All functions here block: call them from a worker thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import os
-import pathlib
 import sqlite3
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import documents, errors
+from alyxfs import errors, json_text
+from alyxfs.processes import process_lives, this_process
+from alyxfs.sqlite_file import open_database, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pathlib
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-VERSION = 1
-"""Of the file's layout, kept in SQLite's user_version."""
+VERSION = 2
+"""Of the file's layout, kept in SQLite's user_version. Version 1 lay in the cache directory (journal_move)."""
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes to the same journal."""
+
+LARGEST_NUMBER = 2**63 - 1
+"""Of a row (SQLite's integers)."""
 
 _LAYOUT = """
 CREATE TABLE writes (
@@ -39,18 +46,27 @@ CREATE TABLE writes (
     endpoint TEXT NOT NULL,
     key TEXT NOT NULL,
     method TEXT NOT NULL,
-    before TEXT,
-    draft BLOB,
-    request TEXT,
+    fields TEXT NOT NULL DEFAULT '[]',
     state TEXT NOT NULL,
     status INTEGER,
-    answer TEXT,
-    after TEXT,
     remark TEXT,
-    undo_of INTEGER REFERENCES writes(number)
+    undo_of INTEGER
 );
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY REFERENCES writes(number) ON DELETE CASCADE,
+    before BLOB,
+    draft BLOB,
+    request BLOB,
+    answer BLOB,
+    after BLOB
+);
+CREATE TABLE moved (first REAL PRIMARY KEY, last INTEGER NOT NULL, shift INTEGER NOT NULL);
 CREATE INDEX unfinished ON writes(state) WHERE state IN ('prepared', 'sent', 'unknown');
+CREATE INDEX undone ON writes(undo_of) WHERE undo_of IS NOT NULL;
+CREATE INDEX of_record ON writes(endpoint, key);
 """
+"""``moved`` tells of journals of version 1, by the time of their first row: up to which number they are in here, and by
+how much those numbers grew."""
 
 
 class State(enum.Enum):
@@ -67,10 +83,12 @@ class State(enum.Enum):
     """Nothing was sent: the record was changed on both sides."""
     UNKNOWN = "unknown"
     """The request was sent, and neither an answer nor the record told what came of it."""
+    PROPOSED = "proposed"
+    """Nothing was sent, and nothing will be: it is shown as if it were done while the drive lasts."""
+    WITHDRAWN = "withdrawn"
+    """It was proposed, and undone."""
     DRY_RUN = "dry-run"
-
-
-FINISHED = frozenset({State.DONE, State.REFUSED, State.CONFLICT, State.DRY_RUN})
+    """What earlier versions called proposed."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,8 @@ class Entry:
     key: str
     """The record's look-up; of a new record, the name of its file until its look-up is known."""
     method: str
+    fields: tuple[str, ...]
+    """The names of the fields in the request."""
     before: Any
     """The record before, as the server had it just before the request."""
     draft: bytes | None
@@ -106,11 +126,9 @@ class Entry:
     undo_of: int | None
 
 
-_DOCUMENTS = frozenset({"before", "request", "answer", "after"})
-_COLUMNS = ", ".join(field.name for field in fields(Entry))
-_BRIEF_COLUMNS = ", ".join(
-    "NULL" if field.name in {"before", "draft", "answer", "after"} else field.name for field in fields(Entry)
-)
+_DOCUMENTS = ("before", "draft", "request", "answer", "after")
+"""The columns of the table of what can be large: compressed, the draft as it is and the others as JSON."""
+_BRIEF = tuple(field.name for field in fields(Entry) if field.name not in _DOCUMENTS)
 
 
 class Journal:
@@ -119,19 +137,11 @@ class Journal:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.chmod(0o600)
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            with self._transaction() as connection:
-                self._lay_out(connection)
+            self._connection = open_database(path, synchronous="FULL", timeout=BUSY_TIMEOUT, lay_out=self._lay_out)
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
+        self._files = self._present_files()
 
     def close(self) -> None:
         """Close the file; the journal cannot be used afterwards."""
@@ -151,28 +161,36 @@ class Journal:
         undo_of: int | None = None,
     ) -> int:
         """Enter a write that is about to begin; on the disk when this returns. Returns its number."""
-        values = (
-            time.time(), server, this_process(), operation, endpoint, key, method, _text(before), draft,
-            State.PREPARED.value, undo_of,
-        )  # fmt: skip
-        with self._transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO writes (time, server, process, operation, endpoint, key, method, before, draft, state,"
-                " undo_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            number = cursor.lastrowid
-        assert number is not None
+        values = {
+            "time": time.time(),
+            "server": server,
+            "process": this_process(),
+            "operation": operation,
+            "endpoint": endpoint,
+            "key": key,
+            "method": method,
+            "state": State.PREPARED.value,
+            "undo_of": undo_of,
+        }
+        with self.transaction() as connection:
+            number = insert(connection, values, {"before": _packed(before), "draft": compressed(draft)})
+        self._refuse_gone()
         return number
 
     def withdraw(self, number: int) -> None:
         """Forget a write of which nothing was sent and that was called off."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM writes WHERE number = ? AND state = ?", (number, State.PREPARED.value))
+
+    def compact(self) -> None:
+        """Give the disk back what removed rows took; another process that uses the file only puts it off."""
+        with self._lock, contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("VACUUM")
 
     def mark_sent(self, number: int, request: Any, before: Any) -> None:
         """The request leaves now; on the disk when this returns."""
         self._update(number, state=State.SENT, request=request, before=before)
+        self._refuse_gone()
 
     def record(self, number: int, state: State, **values: Any) -> None:
         """Enter what came of it: any of ``key, before, request, status, answer, after, remark``."""
@@ -180,57 +198,116 @@ class Journal:
 
     def interrupted(self, server: str) -> list[Entry]:
         """Writes to this server that a process, now gone, left unfinished, and those whose outcome is not known."""
-        entries = self._select("state IN ('prepared', 'sent', 'unknown') AND server = ?", (server,))
+        entries = self._select("state IN ('prepared', 'sent', 'unknown') AND server = ?", (server,), documents=True)
         return [entry for entry in entries if entry.state is State.UNKNOWN or not process_lives(entry.process)]
 
-    def entries(self) -> list[Entry]:
-        """All rows, oldest first, without what can be large: before, draft, answer and after are None."""
-        return self._select("1", (), _BRIEF_COLUMNS)
+    def entries(
+        self,
+        *,
+        last: int | None = None,
+        since: float | None = None,
+        record: tuple[str, str] | None = None,
+        states: Collection[str] = (),
+    ) -> list[Entry]:
+        """Rows, oldest first, without what can be large: before, draft, request, answer and after are None.
+
+        ``last`` bounds their number, ``since`` is in Unix seconds, ``record`` an endpoint and a key, or only an
+        endpoint and "".
+        """
+        conditions, parameters = ["1"], list[Any]()
+        if since is not None:
+            conditions.append("time >= ?")
+            parameters.append(since)
+        if record is not None:
+            conditions.append("endpoint = ? AND ? IN (key, '')")
+            parameters += record
+        if states:
+            conditions.append(f"state IN ({', '.join('?' * len(states))})")
+            parameters += states
+        ending = "ORDER BY number DESC" + (f" LIMIT {int(last)}" if last is not None else "")
+        return self._select(" AND ".join(conditions), parameters, ending=ending)[::-1]
 
     def entry(self, number: int) -> Entry:
-        """One row; raises NotFound."""
-        found = self._select("number = ?", (number,))
+        """One row with its documents; raises NotFound."""
+        found = self._select("number = ?", (number,), documents=True) if 0 < number <= LARGEST_NUMBER else []
         if not found:
             raise errors.NotFound(f"The journal has no write number {number}.")
         return found[0]
 
     def undone_by(self, number: int) -> int | None:
         """The number of the write that undid this one, or is about to; None where there is none."""
-        condition = "undo_of = ? AND state NOT IN ('refused', 'conflict', 'dry-run')"
-        found = self._select(condition, (number,), _BRIEF_COLUMNS)
+        found = self._select(
+            "undo_of = ? AND state NOT IN ('refused', 'conflict', 'dry-run', 'proposed', 'withdrawn')", (number,)
+        )
         return found[-1].number if found else None
 
-    def _update(self, number: int, *, state: State, **values: Any) -> None:
-        columns = ", ".join(f"{name} = ?" for name in values)
-        stored = [_text(value) if name in _DOCUMENTS else value for name, value in values.items()]
-        with self._transaction() as connection:
-            connection.execute(
-                f"UPDATE writes SET state = ?{', ' if columns else ''}{columns} WHERE number = ?",  # noqa: S608 - names from this module
-                (state.value, *stored, number),
-            )
-
-    def _select(self, condition: str, parameters: tuple[Any, ...], columns: str = _COLUMNS) -> list[Entry]:
+    def made_again(self, server: str) -> dict[str, str]:
+        """The look-ups of deleted records that were made again under another one, with that one."""
         with self._lock:
             try:
                 rows = self._connection.execute(
-                    f"SELECT {columns} FROM writes WHERE {condition} ORDER BY number",  # noqa: S608 - from this module
+                    "SELECT gone.key, made.key FROM writes AS made JOIN writes AS gone ON made.undo_of = gone.number"
+                    " WHERE made.method = 'POST' AND gone.method = 'DELETE' AND made.state = 'done'"
+                    " AND made.server = ? AND made.key != gone.key ORDER BY made.number",
+                    (server,),
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise _unusable(self.path, error) from error
+        again: dict[str, str] = dict(rows)
+        return {former: _last(again, later) for former, later in again.items()}
+
+    def keys(self, endpoint: str, but: int) -> set[str]:
+        """The look-ups of all writes of an endpoint but this one."""
+        return {entry.key for entry in self._select("endpoint = ? AND number != ?", (endpoint, but))}
+
+    def _update(self, number: int, *, state: State, **values: Any) -> None:
+        brief: dict[str, Any] = {"state": state.value}
+        large: dict[str, bytes | None] = {}
+        for name, value in values.items():
+            if name in _DOCUMENTS:
+                large[name] = _packed(value)
+            else:
+                brief[name] = value
+        if "request" in values:
+            brief["fields"] = names_of(values["request"])
+        with self.transaction() as connection:
+            _set(connection, "writes", number, brief)
+            _set(connection, "documents", number, large)
+
+    def _select(
+        self, condition: str, parameters: Sequence[Any], *, documents: bool = False, ending: str = "ORDER BY number"
+    ) -> list[Entry]:
+        names = _BRIEF + _DOCUMENTS if documents else _BRIEF
+        tables = "writes JOIN documents USING (number)" if documents else "writes"
+        with self._lock:
+            try:
+                rows = self._connection.execute(
+                    f"SELECT {', '.join(names)} FROM {tables} WHERE {condition} {ending}",  # noqa: S608 - from here
                     parameters,
                 ).fetchall()
             except sqlite3.Error as error:
                 raise _unusable(self.path, error) from error
-        return [_entry(row) for row in rows]
+        return [_entry(dict(zip(names, row, strict=True))) for row in rows]
+
+    def _present_files(self) -> dict[pathlib.Path, tuple[int, int] | None]:
+        """Device and inode of the file and its write-ahead log, as the directory names them now."""
+        return {path: _identity(path) for path in (self.path, self.path.with_name(self.path.name + "-wal"))}
+
+    def _refuse_gone(self) -> None:
+        """Raise ConfigurationError where what was just entered went to a file that has no name any more."""
+        if self._present_files() != self._files:
+            raise errors.ConfigurationError(
+                f"The journal {self.path} was removed or replaced while the drive is mounted, and nothing is changed "
+                "without it: unmount the drive and mount it again."
+            )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, on the disk when the block ends; raises ConfigurationError where that cannot be."""
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
+                with transaction(self._connection):
                     yield self._connection
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise _unusable(self.path, error) from error
 
@@ -246,38 +323,71 @@ class Journal:
             connection.execute(f"PRAGMA user_version={VERSION}")
 
 
-def this_process() -> str:
-    """The process that runs, told apart from a later one of the same id."""
-    return f"{os.getpid()} {_started(os.getpid())}"
+def _last(again: Mapping[str, str], key: str) -> str:
+    """The newest look-up of a record that was deleted and made again several times."""
+    for _ in again:
+        if key not in again:
+            break
+        key = again[key]
+    return key
 
 
-def process_lives(process: str) -> bool:
-    """Whether the process that :func:`this_process` named is still there."""
-    identifier, _, started = process.partition(" ")
-    return bool(started) and _started(int(identifier)) == started
+def insert(connection: sqlite3.Connection, brief: Mapping[str, Any], documents: Mapping[str, bytes | None]) -> int:
+    """Add a row to both tables within a transaction; returns its number."""
+    cursor = connection.execute(
+        f"INSERT INTO writes ({', '.join(brief)}) VALUES ({', '.join('?' * len(brief))})",  # noqa: S608 - names of ours
+        tuple(brief.values()),
+    )
+    assert cursor.lastrowid is not None
+    connection.execute("INSERT INTO documents (number) VALUES (?)", (cursor.lastrowid,))
+    _set(connection, "documents", cursor.lastrowid, documents)
+    return cursor.lastrowid
 
 
-def _started(identifier: int) -> str:
-    """When the process was started: clock ticks since the boot, and which boot (proc(5)); empty where it is gone."""
+def names_of(request: Any) -> str:
+    """The fields of a request as they are stored."""
+    return json_text.compact(sorted(request) if isinstance(request, dict) else []).decode()
+
+
+def compressed(content: bytes | None) -> bytes | None:
+    """Text as it is stored."""
+    return None if content is None else zlib.compress(content)
+
+
+def _packed(document: Any) -> bytes | None:
+    return None if document is None else compressed(json_text.compact(document))
+
+
+def _set(connection: sqlite3.Connection, table: str, number: int, values: Mapping[str, Any]) -> None:
+    if values:
+        columns = ", ".join(f"{name} = ?" for name in values)
+        connection.execute(
+            f"UPDATE {table} SET {columns} WHERE number = ?",  # noqa: S608 - names from this module
+            (*values.values(), number),
+        )
+
+
+def _entry(values: dict[str, Any]) -> Entry:
     try:
-        statistics = pathlib.Path(f"/proc/{identifier}/stat").read_text()
-        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    # The name in parentheses may hold anything; state is the field after it and the start is the twenty-second in all.
-    after_name = statistics.rpartition(")")[2].split()
-    return "" if after_name[0] in "ZX" else f"{after_name[19]}@{boot}"
+        for name in _DOCUMENTS:
+            content = values.get(name)
+            content = None if content is None else zlib.decompress(content)
+            values[name] = content if name == "draft" or content is None else json_text.decode(content)
+        fields_told = tuple(json_text.decode(values["fields"].encode()))
+        return Entry(**{**values, "state": State(values["state"]), "fields": fields_told})
+    except (zlib.error, ValueError, TypeError, AttributeError) as error:
+        raise errors.ConfigurationError(
+            f"Write {values.get('number')} stands damaged in the journal ({error}): a disk or another program has "
+            "changed the file. Put a copy of it in its place, or move it away and keep it."
+        ) from error
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    values = dict(zip((field.name for field in fields(Entry)), row, strict=True))
-    for name in _DOCUMENTS:
-        values[name] = None if values[name] is None else documents.decode(values[name].encode())
-    return Entry(**{**values, "state": State(values["state"])})
-
-
-def _text(document: Any) -> str | None:
-    return None if document is None else documents.compact(document).decode()
+def _identity(path: pathlib.Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _unusable(path: pathlib.Path, error: sqlite3.Error) -> errors.ConfigurationError:

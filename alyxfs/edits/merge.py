@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
+
+from alyxfs.moments import naive_utc
 
 
 class _Missing:
@@ -22,6 +23,9 @@ MISSING: Any = _Missing()
 
 HISTORY = "history"
 """The key that Alyx itself adds to the ``json`` of a renamed subject (recording subject_rename of Alyx 3.6.1)."""
+
+_LARGEST_EXACT = 2**53
+"""Whole numbers beyond it are not told apart as floats, or are none."""
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -158,9 +162,9 @@ def same_after_saving(sent: Any, answered: Any, *, field: str = "") -> bool:
     """Whether ``answered`` is what Alyx makes of ``sent``."""
     if same(sent, answered, unordered=True):
         return True
-    if isinstance(sent, dict) and isinstance(answered, dict):
-        if field == "json":
-            answered = {key: value for key, value in answered.items() if key != HISTORY or key in sent}
+    if field == "json" and isinstance(answered, dict):
+        answered = _without_history(sent, answered)
+    if sent is None or (isinstance(sent, dict) and isinstance(answered, dict)):
         return same(sent, answered)
     if isinstance(sent, list) and isinstance(answered, list):
         if all(isinstance(value, str) for value in sent) and same(list(dict.fromkeys(sent)), answered, unordered=True):
@@ -169,6 +173,14 @@ def same_after_saving(sent: Any, answered: Any, *, field: str = "") -> bool:
     if isinstance(sent, dict | list) or isinstance(answered, dict | list) or answered is MISSING:
         return False
     return _canonical(sent) == _canonical(answered) or _is_longer_name_of(sent, answered, field)
+
+
+def _without_history(sent: Any, answered: dict[str, Any]) -> dict[str, Any] | None:
+    """The ``json`` of a record without what the server itself has noted in it; None where it holds nothing else."""
+    if HISTORY not in answered or (isinstance(sent, dict) and HISTORY in sent):
+        return answered
+    own = {key: value for key, value in answered.items() if key != HISTORY}
+    return own if own or sent is not None else None
 
 
 def _is_longer_name_of(sent: Any, answered: Any, field: str) -> bool:
@@ -181,13 +193,13 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if _is_number(value):
-        return float(value)
+        return value if abs(value) > _LARGEST_EXACT else float(value)
     return _canonical_text(value.strip()) if isinstance(value, str) else value
 
 
 def _canonical_text(text: str) -> Any:
     if _DATE_TIME.match(text):
-        return _naive_utc(text)
+        return naive_utc(text) or text
     if _UUID.fullmatch(text):
         return text.replace("-", "").lower()
     if address := _ADDRESS.fullmatch(text):
@@ -196,17 +208,6 @@ def _canonical_text(text: str) -> Any:
         return float(text)
     except ValueError:
         return text.lower() if text.lower() in {"true", "false"} else text
-
-
-def _naive_utc(text: str) -> Any:
-    """The moment that a date and time names, as Alyx stores it: naive UTC (measured on 3.6.1)."""
-    try:
-        # Python 3.10 reads neither a trailing Z nor fractions that are not 3 or 6 digits long.
-        fraction = re.sub(r"\.(\d+)", lambda match: "." + match[1][:6].ljust(6, "0"), text)
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", fraction))
-    except ValueError:
-        return text
-    return moment if moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 def _is_number(value: Any) -> bool:

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
-from alyxfs.edits import quirks
+from alyxfs.alyx.identities import id_at_the_end, named_by
+from alyxfs.alyx.quirks import writing as quirks
+from alyxfs.alyx.rest import MAXIMUM_PAGE
 from alyxfs.edits.journal import State
 from alyxfs.edits.merge import MISSING, differences_after_saving, same, same_after_saving
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from alyxfs.alyx.api import Api
-    from alyxfs.alyx.schema import Endpoint
+    from alyxfs.alyx.rest import Api
+    from alyxfs.alyx.schema.read import Endpoint
 
-PAGE = 1000
 MAXIMUM_PAGES = 3
 """Pages of candidates to look through for a record that may have been made; its list is filtered as far as possible."""
 
@@ -35,12 +36,17 @@ class Outcome:
     after: Any = None
 
 
+def is_duplicate(error: errors.AlyxfsError) -> bool:
+    """Whether a database refused the row, in the words of PostgreSQL or SQLite that Alyx passes on with its 500."""
+    return "unique constraint" in str(error).lower()
+
+
 async def of_patch(api: Api, endpoint: Endpoint, key: str, request: Mapping[str, Any], before: Any) -> Outcome:
     """Compare the record with what was sent and with what was there before."""
     new_key = str(request.get(endpoint.lookup or "", key))
     for candidate in dict.fromkeys([new_key, key]):
         try:
-            record = await api.detail(endpoint.name, candidate)
+            record = await api.detail(endpoint.name, candidate, endpoint.lookup)
         except errors.NotFound:
             continue
         return _compare(candidate, request, before or {}, record)
@@ -64,7 +70,7 @@ def _compare(key: str, request: Mapping[str, Any], before: Mapping[str, Any], re
 async def of_image(api: Api, key: str, before: Any) -> Outcome:
     """Whether the note has another picture than before."""
     try:
-        note = await api.detail("notes", key)
+        note = await api.detail("notes", key, "id")
     except errors.NotFound:
         return Outcome(State.REFUSED, "the note is not on the server any more")
     if note.get("image") != (before or {}).get("image"):
@@ -75,7 +81,7 @@ async def of_image(api: Api, key: str, before: Any) -> Outcome:
 async def of_delete(api: Api, endpoint: Endpoint, key: str) -> Outcome:
     """Whether the record is gone."""
     try:
-        record = await api.detail(endpoint.name, key)
+        record = await api.detail(endpoint.name, key, endpoint.lookup)
     except errors.NotFound:
         return Outcome(State.DONE, "the record is gone", key)
     return Outcome(State.REFUSED, "the record is still there", key, record)
@@ -88,16 +94,16 @@ async def of_post(api: Api, endpoint: Endpoint, request: Mapping[str, Any], take
     filters = _filters(endpoint, request)
     if not filters:
         return Outcome(State.UNKNOWN, f"the list of {endpoint.name} cannot be searched for it")
-    found = []
+    found, shown = [], _shown(endpoint, request)
     for number in range(MAXIMUM_PAGES):
-        page = await api.page(endpoint.name, filters, PAGE, number * PAGE)
+        page = await api.page(endpoint.name, filters, MAXIMUM_PAGE, number * MAXIMUM_PAGE)
         for row in page.rows:
             key = key_of(endpoint, row)
-            if key and key not in taken and _fits(request, row):
-                record = row if request.keys() <= row.keys() else await api.detail(endpoint.name, key)
-                if not differences_after_saving(_shown(endpoint, request), record):
+            if key and key not in taken and _fits(shown, row):
+                record = row if shown.keys() <= row.keys() else await api.detail(endpoint.name, key, endpoint.lookup)
+                if not differences_after_saving(shown, record):
                     found.append((key, record))
-        if len(page.rows) < PAGE:
+        if len(page.rows) < MAXIMUM_PAGE:
             break
     if len(found) == 1:
         return Outcome(State.DONE, f"a record with these values is there: {found[0][0]}", *found[0])
@@ -109,7 +115,7 @@ async def of_post(api: Api, endpoint: Endpoint, request: Mapping[str, Any], take
 
 async def _of_named_post(api: Api, endpoint: Endpoint, key: str, request: Mapping[str, Any]) -> Outcome:
     try:
-        record = await api.detail(endpoint.name, key)
+        record = await api.detail(endpoint.name, key, endpoint.lookup)
     except errors.NotFound:
         return Outcome(State.REFUSED, "no such record is there")
     missed = differences_after_saving(_shown(endpoint, request), record)
@@ -120,17 +126,25 @@ async def _of_named_post(api: Api, endpoint: Endpoint, key: str, request: Mappin
 
 def key_of(endpoint: Endpoint, record: Mapping[str, Any]) -> str | None:
     """The look-up of a record: its own field, or the end of its address (weighings and datasets have only that)."""
-    if endpoint.lookup and record.get(endpoint.lookup) is not None:
-        return str(record[endpoint.lookup])
-    url = record.get("url")
-    return quirks.last_part(url) if endpoint.lookup == "id" and isinstance(url, str) else None
+    return named_by(record, endpoint.lookup) if endpoint.lookup else None
+
+
+def refuse_unusable(endpoint: Endpoint, method: str, key: str, sent: Mapping[str, Any], answer: Any) -> None:
+    """Raise ServerFault where the answer to a write is not the record that was written: what it did is to be read."""
+    if method == "DELETE" or endpoint.lookup is None:
+        return
+    named = key_of(endpoint, answer) if isinstance(answer, dict) else None
+    if named is None and (method == "POST" or not isinstance(answer, dict)):
+        raise errors.ServerFault(f"The server answered {method} {endpoint.name}/{key} without the record.")
+    if method != "POST" and named not in {None, key, str(sent.get(endpoint.lookup))}:
+        raise errors.ServerFault(f"The server answered {method} {endpoint.name}/{key} with another record, {named}.")
 
 
 def _filters(endpoint: Endpoint, request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if endpoint.name == "notes":
         return (("django", f"object_id,{request['object_id']}"),) if request.get("object_id") else ()
     return tuple(
-        (field, quirks.last_part(str(request[field])))
+        (field, id_at_the_end(str(request[field])))
         for field in quirks.FOUND_AGAIN_BY.get(endpoint.name, ())
         if field in endpoint.filters and request.get(field) not in (None, "")
     )

@@ -6,18 +6,20 @@ server could take them: the schema of Alyx 3.6.1 is wrong in places.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import documents, errors
-from alyxfs.edits import quirks
+from alyxfs import errors, json_text
+from alyxfs.alyx.quirks import writing as quirks
 from alyxfs.edits.merge import MISSING, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from alyxfs.alyx.schema import Endpoint, Field
+    from alyxfs.alyx.schema.read import Endpoint, Field
 
 _SHOWN_CHARACTERS = 60
 """How much of a value a sentence quotes."""
@@ -26,19 +28,28 @@ _SHOWN_CHARACTERS = 60
 def parse(content: bytes, name: str) -> dict[str, Any]:
     """The JSON object in a record file called ``name``; raises Invalid with line and column where it is none."""
     try:
+        content = content.removeprefix(codecs.BOM_UTF8)  # what editors of Windows begin a file with
         content.decode()  # the parser would take UTF-16 too
-        document = documents.decode(content)
+        document = json_text.decode(content)
     except UnicodeDecodeError as error:
         raise errors.Invalid(f"{name} is not UTF-8 text: byte {error.start} cannot be read.") from error
-    except RecursionError as error:
-        raise errors.Invalid(f"{name} is nested too deeply to be a record.") from error
     except json.JSONDecodeError as error:
         raise errors.Invalid(
             f"{name} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
         ) from error
+    except ValueError as error:
+        raise errors.Invalid(f"{name} is no record: {error}.") from error
     if not isinstance(document, dict):
         raise errors.Invalid(f"{name} must hold a JSON object ({{...}}), not {_kind_of(document)}.")
     return document
+
+
+def fits(pattern: str, value: str) -> bool:
+    """Whether a text fits the pattern of its field in the schema, as far as it can be read here."""
+    try:
+        return re.search(pattern, value) is not None
+    except re.error:  # of another dialect
+        return True
 
 
 def check_changes(
@@ -60,6 +71,8 @@ def check_changes(
             raise errors.Invalid(f"{name} can be given only for a new record of {endpoint.name}, not changed.")
         if name in (instead := quirks.NOT_IN_PATCH.get(endpoint.name, {})):
             raise errors.Invalid(f"{name} cannot be changed to {quoted(value)}. {instead[name]}")
+        if name == endpoint.lookup and value in (None, ""):
+            raise errors.Invalid(f"{name} cannot be empty: the server has no address for a record without it.")
         if is_read_only(endpoint, name):
             if not was_shown(name, value):
                 raise errors.Invalid(_read_only_sentence(endpoint, name, value))
@@ -76,15 +89,20 @@ def check_new(endpoint: Endpoint, document: Mapping[str, Any]) -> None:
             raise errors.Invalid(_read_only_sentence(endpoint, name, value) + " Leave it out of a new record.")
         if field is not None:
             _check_value(field, value, MISSING)
-    required = [field.name for field in endpoint.fields.values() if field.required and not field.read_only]
-    required += [name for name in quirks.REQUIRED_ON_CREATE.get(endpoint.name, ()) if name not in required]
-    computed = quirks.COMPUTED.get(endpoint.name, frozenset())
-    missing = [name for name in required if name not in document and name not in computed]
+    missing = [name for name in required_fields(endpoint) if name not in document]
     if missing:
         raise errors.Invalid(
             f"A new record of {endpoint.name} needs {_listed(missing)}; "
             f"given: {_listed(sorted(document)) if document else 'nothing'}."
         )
+
+
+def required_fields(endpoint: Endpoint) -> list[str]:
+    """What a new record must have."""
+    required = [field.name for field in endpoint.fields.values() if field.required and not field.read_only]
+    required += [name for name in quirks.REQUIRED_ON_CREATE.get(endpoint.name, ()) if name not in required]
+    computed = quirks.COMPUTED.get(endpoint.name, frozenset())
+    return [name for name in required if name not in computed]
 
 
 def is_read_only(endpoint: Endpoint, name: str) -> bool:
@@ -107,7 +125,7 @@ def unordered_fields(endpoint: Endpoint) -> frozenset[str]:
 
 def quoted(value: Any) -> str:
     """A value as a sentence shows it, cut where it is long."""
-    text = documents.compact(value).decode("utf-8", "replace")
+    text = json_text.compact(value).decode("utf-8", "replace")
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 

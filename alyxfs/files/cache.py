@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import logging
-from collections import OrderedDict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
+from cachetools import TTLCache
 
 from alyxfs import errors
-from alyxfs.files import blockfile, eviction, formats
-from alyxfs.files.cachedfile import CachedFile
-from alyxfs.files.foresight import Foresight
-from alyxfs.files.inflate import InflatedFile, Inflater
-from alyxfs.files.localfile import open_local
-from alyxfs.files.memory import Memory
+from alyxfs.files.cached_file import SMALL, CachedFile
+from alyxfs.files.disk import eviction
+from alyxfs.files.disk.kept_values import KeptValues
+from alyxfs.files.disk.known_sizes import KnownSizes
+from alyxfs.files.disk.places import Places
+from alyxfs.files.disk_use import DiskUse
+from alyxfs.files.doubts import Doubts
+from alyxfs.files.extents import Extent
+from alyxfs.files.local_copies import LocalCopies
+from alyxfs.files.memory.limiter import Memory
+from alyxfs.files.mtscomp import Header, InflatedFile, Inflater
+from alyxfs.files.pool import FilePool
+from alyxfs.files.prefetch import formats
+from alyxfs.files.prefetch.prefetcher import Prefetcher
 from alyxfs.files.reader import Reader
-from alyxfs.files.sizes import KnownSizes
-from alyxfs.files.verify import verify
-from alyxfs.net import give_back
-from alyxfs.nursery import background_tasks
+from alyxfs.files.state import FileState, is_saving, look, recorded_share_of, share_of
+from alyxfs.files.transfer.copies import FailedCopies
+from alyxfs.files.verify import fetch_all, leave_failing_copy, see_if_served, verify
+from alyxfs.private_files import claim_folder
+from alyxfs.tasks import background_tasks, nobody_waits
 
 if TYPE_CHECKING:
     import pathlib
@@ -29,143 +38,209 @@ if TYPE_CHECKING:
 
     from alyxfs.files.source import OpenFile, Source
     from alyxfs.net import Network
+    from alyxfs.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
 DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
-IDLE_FILES = 128
-"""Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
-TIDY_PAUSE = 60.0
-"""Seconds between two looks at how full the disk is, if nothing is written."""
-RECORDED_AT_ONCE = 8
-"""Files that are put on disk at the same time: one commit of the file system's journal serves them all."""
-RECORD_PAUSE = 5.0
-"""Seconds between two rounds that put blocks on disk and mark them: what a power cut or kill may cost."""
 QUIET = 0.3
 """Seconds without a read after which a complete file is verified, some MiB at a time."""
 LONGEST_QUIET = 5.0
 """Seconds after which the next of these is hashed although somebody reads all the time."""
 SETTLING = 10.0
-"""Seconds that pinning waits for blocks that are on their way to the disk."""
-DISK_PAUSE = 30.0
-"""Seconds without caching after the disk refused a write."""
+"""Seconds that pinning waits for blocks that are on their way to the disk, and for what their hash tells."""
+BELIEVED = 60.0
+"""Seconds for which it is believed that nobody tells the size of a file."""
+MOST_UNAVAILABLE = 10_000
+"""Of these that are remembered."""
 
 
 class FileCache:
-    """All data files of one drive. Make it with :func:`open_file_cache`.
-
-    State: ``_files`` holds every file that is open or idle, in the order of last use.
-    """
+    """All data files of one drive. Make it with :func:`open_file_cache`."""
 
     def __init__(
         self,
         network: Network,
-        nursery: trio.Nursery,
+        tasks: Tasks,
         directory: pathlib.Path,
         limit_bytes: int,
         on_change: Callable[[str], None] | None,
+        one_directory: pathlib.Path | None,
+        server: str,
     ) -> None:
         self.network = network
-        self.nursery = nursery
+        self.tasks = tasks
         self.directory = directory
         """In which every cache file has its place."""
-        self.limit_bytes = limit_bytes
-        """Bytes that data files may take on disk."""
         self._on_change = on_change
-        self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
-        self.memory = Memory(self._files.values())
-        self._unrecorded: dict[int, CachedFile] = {}
+        self._pool = FilePool(self, self.known_size)
+        self.memory = Memory(lambda: (item for file in self._pool.all() for item in file.fetches))
+        self.disk = DiskUse(directory, limit_bytes, self._pool, self.memory)
         self.read_at = 0.0
         """Trio time of the last read."""
-        self._write_again_at = 0.0
-        self._written = 0
         self._closing = False
-        self._tidy_now = trio.Event()
         self._verifying = trio.CapacityLimiter(1)
         self._being_verified: set[int] = set()
-        self._sizes = KnownSizes(directory / "sizes")
-        self.foresight = Foresight(self)
-        self._inflater = Inflater(self)
+        self.places = Places(directory, server)
+        self._sizes = KnownSizes(self.places.values("sizes"))
+        self.failed_copies = FailedCopies(network)
+        self.kept_copies = KeptValues(self.places.values("copies"), names=2)
+        self.copies = LocalCopies(tasks, directory / "local-hashes", one_directory)
+        self.unavailable: TTLCache[str, errors.AlyxfsError] = TTLCache(MOST_UNAVAILABLE, BELIEVED, trio.current_time)
+        """Why sizes that the database does not know could not be learned, for those who would ask again."""
+        self.prefetcher = Prefetcher(self)
+        self._inflater = Inflater(functools.partial(self.open, by_program=False))
+        self._doubts = Doubts(self)
 
-    async def open(self, source: Source) -> OpenFile:
-        """Open a data file. No request where the database knows the size.
+    async def open(self, source: Source, *, by_program: bool = True) -> OpenFile:
+        """Open a data file. No request where nothing is doubtful (see doubts).
 
-        Raises NotDownloadable where no server offers the bytes, and what a read raises where the size must be asked.
+        Where it is not opened ``by_program`` but to learn what another file is, nobody is walking through its folder.
+        Raises NotDownloadable where no server offers the bytes, and what a read raises where the server must be asked.
         """
-        local = await open_local(source)
-        if local is not None:
-            return local
-        file = self.file(source)
+        copy = await self.copies.open(source, lambda: self._open_cached(source, by_program=by_program))
+        if copy is None:
+            return await self._open_cached(source, by_program=by_program)
+        if self.known_size(source) != copy.size:
+            self._sizes.learn(source.identity, source.version, copy.size)
+        return copy
+
+    async def _open_cached(self, source: Source, *, by_program: bool) -> Reader:
+        if source.url is not None:
+            self.network.opened(source.url)
+        file = self._pool.get(source)
         file.handles += 1
         try:
             await file.open_blocks()
+            await leave_failing_copy(file, self.network, self.memory.buffers)
             if source.url is None and file.blocks is None:
                 raise errors.NotDownloadable(f"{source.name} is listed, but no server offers its bytes.")
-            if file.size is None:
-                await file.learn_size()
+            if by_program and file.size is not None and file.size <= SMALL and file.fingerprint is None:
+                self.prefetcher.read_begins(source)  # it comes as it is opened: who walks on need not wait for that
+            await self._doubts.settle(file)
         except BaseException:
             self.closed(file)
             raise
         return Reader(self, file, source)
+
+    async def fetch_unopened(self, source: Source, size: int) -> None:
+        """Fetch all of a file of this size, which nobody has opened, where the user has no copy of it."""
+        if await self.copies.has_size(source.local, size):
+            return
+        file = self._pool.get(source)
+        file.handles += 1
+        try:
+            await file.open_blocks()
+            file.want([Extent(0, size)], background=True)
+        finally:
+            self.closed(file)
 
     async def open_inflated(self, recording: Source, header: Source) -> OpenFile:
         """Open a compressed recording (.cbin, with its .ch) as the .bin it was made of.
 
         Raises what :meth:`open` and a read raise; ServerFault where the header is none.
         """
-        parsed = await self._inflater.header(header)
-        if self.known_inflated_size(recording, header) is None:
-            self._sizes.learn(*_inflated_key(recording, header), parsed.size)
-        opened = await self.open(recording)
-        if isinstance(opened, Reader) and (file := self.file(recording)).parts is None:
+        header_file, parsed = await self._inflater.open_header(header)
+        try:
+            self._learn_inflated_size(recording, header, parsed)
+            opened = await self.open(recording)
+        except BaseException:
+            await header_file.close()
+            raise
+        if isinstance(opened, Reader) and (file := self._pool.get(recording)).parts is None:
             file.parts = formats.chunks_between(parsed.offsets)
-        return InflatedFile(self._inflater, self.nursery, recording, opened, parsed)
+        return InflatedFile(self._inflater, self.tasks, (recording, opened), (header_file, parsed))
+
+    async def learn_inflated_size(self, recording: Source, header: Source) -> None:
+        """Read the header of a compressed recording (.ch), which tells the size of the inflated one; see above."""
+        file, parsed = await self._inflater.open_header(header)
+        self._learn_inflated_size(recording, header, parsed)
+        await file.close()
+
+    def _learn_inflated_size(self, recording: Source, header: Source, parsed: Header) -> None:
+        if self.known_inflated_size(recording, header) != parsed.size:
+            self._sizes.learn(*_inflated_key(recording, header), parsed.size)
 
     def known_inflated_size(self, recording: Source, header: Source) -> int | None:
-        """Bytes of the inflated recording, once it has been opened."""
+        """Bytes of the inflated recording, once its header has been read."""
         return self._sizes.get(*_inflated_key(recording, header), None)
 
     def known_size(self, source: Source) -> int | None:
-        """Bytes: the true size once the file server told it, until then what the database says."""
+        """Bytes: the true size once the file server told it, until then what the database says.
+
+        None where the two differ and the content has not told yet which is right.
+        """
+        return None if self._doubts.is_undecided(source) else self.recorded_size(source)
+
+    def recorded_size(self, source: Source) -> int | None:
+        """See doubts."""
         return self._sizes.get(source.identity, source.version, source.size)
 
-    def cached_share(self, source: Source) -> float:
-        """How much of the file is in the cache, 0 to 1."""
-        file = self._files.get((source.identity, source.version))
-        if file is not None and file.written:
-            return 1 - file.absent / len(file.written)
-        return blockfile.look(self.path(source), source.version)[0]
+    async def has_copy(self, source: Source) -> bool:
+        """Whether the user has a copy of the file outside of the cache that is used for it."""
+        copy = await self.copies.open(source, lambda: self._open_cached(source, by_program=False))
+        if copy is not None:
+            await copy.close()
+        return copy is not None
 
-    def remark(self, source: Source) -> str | None:
-        """What a person should know of the file's content."""
-        file = self._files.get((source.identity, source.version))
+    def address(self, source: Source) -> str | None:
+        """Where the file is read, of all its copies."""
+        file = self._pool.find(source.identity, source.version)
+        return source.url if file is None else file.copies.url or source.url
+
+    def generation(self, identity: str, version: str) -> int:
+        """Another number for each content of a file that was found during this mount; 0 for the first one."""
+        return self._pool.generation(identity, version)
+
+    def new_generation(self) -> int:
+        """See Owner."""
+        return self._pool.new_generation()
+
+    async def state(self, source: Source) -> FileState:
+        """What of a file is on this machine, and what is known of it."""
+        found = await trio.to_thread.run_sync(look, self.path(source), source.version)
+        file = self._pool.find(source.identity, source.version)
         if file is not None and file.blocks is not None:
-            verdict = file.blocks.verdict
-        else:
-            verdict = blockfile.look(self.path(source), source.version)[1]
-        if verdict is not blockfile.Verdict.DIFFERS:
-            return None
-        return "The content differs from the hash in the database; it was fetched twice."
+            found = found._replace(share=share_of(file), verdict=file.blocks.verdict)
+        elif self.known_size(source) == 0:
+            found = found._replace(share=1.0)
+        return found
 
-    def file(self, source: Source) -> CachedFile:
-        """The one object of this file. Who uses it adds to ``handles`` before the next await, and calls `closed`."""
-        key = source.identity, source.version
-        file = self._files.get(key)
-        if file is not None and file.blocks is not None and file.is_idle and file.blocks.is_removed():
-            self._forget(file)
-            file = None
-        if file is None:
-            file = self._files[key] = CachedFile(self, source, self.known_size(source))
-        file.source = source
-        self._files.move_to_end(key)
-        return file
+    async def refresh(self, source: Source) -> None:
+        """Forget what is here of a file, and fetch it anew, in the background all of it where it was here or is pinned.
+
+        Nothing is forgotten where the server does not give it. Raises what :meth:`open` and a read raise.
+        """
+        file = self._pool.get(source)
+        file.handles += 1
+        try:
+            await file.open_blocks()
+            file.allow()
+            await see_if_served(file, self.network, self.memory.buffers)
+            state = await self.state(source)
+            self._sizes.forget(source.identity, source.version)
+            self._doubts.forget(source)
+            sentence = f"{source.name} was refreshed while it was open; open it again."
+            file.start_anew(errors.FileChanged(sentence), None)
+            await self._doubts.settle(file)
+            if state.share == 1 or state.is_pinned:
+                file.handles += 1
+                self.tasks.start(fetch_all, file, failed=nobody_waits, ended=functools.partial(self.closed, file))
+        finally:
+            self.closed(file)
+
+    def doubt_all(self) -> None:
+        """Ask again for everything that is not what the database says, as soon as it is opened."""
+        self._doubts.forget_all()
+        for file in self._pool.all():
+            file.allow()
 
     # Pinned files
 
-    async def pin(self, sources: Collection[Source]) -> list[float]:
-        """Keep these files in the cache; return how much of each is on this machine, 0 to 1.
+    async def pin(self, sources: Collection[Source]) -> list[FileState]:
+        """Keep these files in the cache; return what is here of each, outside of the cache, too.
 
         Pinning fetches nothing: read the files then, and pin again to see what has come and is safely on disk.
         """
@@ -175,21 +250,21 @@ class FileCache:
         except OSError as error:
             raise errors.ServerFault(f"Nothing was pinned: the cache directory says {error.strerror}.") from error
         if not self.may_write():
-            await self.tidy()
-        await self._settle([(source.identity, source.version) for source in sources])
-        await self.record()
-        return [await self._share_here(source) for source in sources]
+            await self.disk.tidy()
+        keys = [(source.identity, source.version) for source in sources]
+        await self._settle(keys)
+        await self.disk.record()
+        await self._hear_verdicts(keys)
+        return [await self._state_here(source) for source in sources]
 
     async def unpin(self, sources: Collection[Source]) -> int:
         """Let these files go when there is need for room; return how many were pinned."""
         try:
-            return await trio.to_thread.run_sync(eviction.unpin, [self.path(source) for source in sources])
+            places = [self.path(source) for source in sources]
+            places += [self.places.pinned_by_earlier_versions(source.identity) for source in sources]
+            return await trio.to_thread.run_sync(eviction.unpin, places)
         except OSError as error:
             raise errors.ServerFault(f"Not all was unpinned: the cache directory says {error.strerror}.") from error
-
-    def is_pinned(self, source: Source) -> bool:
-        """Whether the file stays in the cache."""
-        return eviction.is_pinned(self.path(source))
 
     async def pinned_bytes(self) -> int:
         """What all pinned files in the cache directory take when they are whole, those of other servers included."""
@@ -197,59 +272,55 @@ class FileCache:
 
     async def _settle(self, keys: Collection[tuple[str, str]]) -> None:
         """Wait until what has come of these files is on disk, and forget what never gets there."""
-        files = [self._files[key] for key in keys if key in self._files]
+        files = [file for key in keys if (file := self._pool.find(*key))]
         with trio.move_on_after(SETTLING):
-            while any(_is_saving(file) for file in files):  # noqa: ASYNC110 - a fetch may end without a save
+            while any(is_saving(file) for file in files):  # noqa: ASYNC110 - a fetch may end without a save
                 await trio.sleep(0.01)
         for file in files:
             for item in [one for one in file.fetches if one.is_kept and not one.is_saved]:
                 file.drop(item)
-            is_known = self._files.get((file.source.identity, file.source.version)) is file
-            if is_known and file.is_idle and file.blocks is not None and file.blocks.is_removed():
-                self._forget(file)
+            self._pool.forget_removed(file)
 
-    async def _share_here(self, source: Source) -> float:
-        if self.known_size(source) == 0:
-            return 1.0
-        local = await open_local(source)
-        if local is None:
-            return self.cached_share(source)
-        await local.close()
-        return 1.0
+    async def _hear_verdicts(self, keys: Collection[tuple[str, str]]) -> None:
+        """Wait until it is known whether these files are what the database says, as far as that does not take long."""
+        with trio.move_on_after(SETTLING):
+            for file in [file for key in keys if (file := self._pool.find(*key))]:
+                while id(file) in self._being_verified:  # noqa: ASYNC110 - as above
+                    await trio.sleep(0.01)
 
-    # What the files ask for (Household)
+    async def _state_here(self, source: Source) -> FileState:
+        state = await self.state(source)
+        file = self._pool.find(source.identity, source.version)
+        if file is not None and file.blocks is not None:
+            state = state._replace(share=recorded_share_of(file))
+        return state._replace(share=1.0) if await self.has_copy(source) else state
+
+    # What the files ask for (Owner)
 
     def path(self, source: Source) -> pathlib.Path:
-        """The cache file's place: named by a hash, so that no name of the server's can lead elsewhere."""
-        key = hashlib.blake2b(source.identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
-        return self.directory / "blocks-1" / key[:2] / key[2:]
+        """The cache file's place."""
+        return self.places.blocks(source.identity)
 
     def may_write(self) -> bool:
         """Whether the disk takes more."""
-        return trio.current_time() >= self._write_again_at
+        return self.disk.may_write()
 
     def disk_refused(self, error: OSError) -> None:
-        """Serve without caching for a while."""
-        if self.may_write():
-            log.info("data files are not cached for %g s: %s", DISK_PAUSE, error)
-        self._write_again_at = trio.current_time() + DISK_PAUSE
-        self._tidy_now.set()
+        """See Owner."""
+        self.disk.refused(error)
 
     def wrote(self, count: int) -> None:
-        """So many bytes went to the disk: look at its limit now and then."""
-        self._written += count
-        if self._written > min(self.limit_bytes // 20, GIB):
-            self._written = 0
-            self._tidy_now.set()
+        """See Owner."""
+        self.disk.wrote(count)
 
     def to_record(self, file: CachedFile) -> None:
-        """The file has written blocks that its map does not mark yet."""
-        self._unrecorded[id(file)] = file
+        """See Owner."""
+        self.disk.to_record(file)
 
     def learned(self, file: CachedFile) -> None:
         """Remember the true size, and tell who shows it."""
         source = file.source
-        if file.size is not None and file.size != self.known_size(source):
+        if self._doubts.believes(file) and file.size is not None and file.size != self.recorded_size(source):
             self._sizes.learn(source.identity, source.version, file.size)
         if self._on_change is not None:
             self._on_change(source.identity)
@@ -259,15 +330,16 @@ class FileCache:
         if file.source.digest is not None and id(file) not in self._being_verified and not self._closing:
             self._being_verified.add(id(file))
             file.handles += 1
-            self.nursery.start_soon(self._verify, file)
+
+            def ended() -> None:
+                self._being_verified.discard(id(file))
+                self.closed(file)
+
+            self.tasks.start(self._verify, file, failed=nobody_waits, ended=ended)
 
     async def _verify(self, file: CachedFile) -> None:
-        try:
-            async with self._verifying:
-                await verify(file, self._quiet)
-        finally:
-            self._being_verified.discard(id(file))
-            self.closed(file)
+        async with self._verifying:
+            await verify(file, self.network, self.memory.buffers, self._quiet)
 
     async def _quiet(self) -> None:
         """Wait until nobody has read for a moment, at most LONGEST_QUIET."""
@@ -275,93 +347,16 @@ class FileCache:
             while (wait := self.read_at + QUIET - trio.current_time()) > 0:  # noqa: ASYNC110 - it may grow meanwhile
                 await trio.sleep(wait)
 
-    # Housekeeping
-
     def closed(self, file: CachedFile) -> None:
         """A reader has left."""
-        file.handles -= 1
-        if file.handles == 0:
-            for item in list(file.fetches):
-                if item.whole:
-                    file.abandon(item)
-            self._files.move_to_end((file.source.identity, file.source.version))
-        idle = [one for one in self._files.values() if one.is_idle]
-        for one in idle[: max(0, len(idle) - IDLE_FILES)]:
-            # Where the disk does not keep up with recording, rather forget some blocks than open ever more files.
-            if one.is_recorded or len(idle) > 2 * IDLE_FILES:
-                self._forget(one)
-
-    def _forget(self, file: CachedFile) -> None:
-        self.memory.forget(file)
-        del self._files[file.source.identity, file.source.version]
-        file.close()
-
-    async def record_for_ever(self) -> None:
-        """Put blocks on disk and mark them, off every reader's way."""
-        was_busy, written = False, 0
-        while True:
-            await trio.sleep(RECORD_PAUSE)
-            await self.record()
-            is_busy = any(not item.done for file in self._files.values() for item in file.fetches)
-            if was_busy and not is_busy:
-                self.memory.let_go()
-                await trio.to_thread.run_sync(give_back)
-            was_busy = is_busy or self._written != written
-            written = self._written
-
-    async def record(self) -> None:
-        """Put on disk and mark what has been written, and note what was used."""
-        files, self._unrecorded = self._unrecorded, {}
-        files |= {id(file): file for file in self._files.values() if file.is_used}
-        limiter = trio.CapacityLimiter(RECORDED_AT_ONCE)
-
-        async def record_one(file: CachedFile) -> None:
-            async with limiter:
-                await file.record()
-
-        # What was begun must be ended: the runs are no longer noted anywhere else.
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for file in files.values():
-                    nursery.start_soon(record_one, file)
-
-    async def tidy_for_ever(self) -> None:
-        """Keep the directory within its limit."""
-        while True:
-            self._tidy_now = trio.Event()
-            await self.tidy()
-            with trio.move_on_after(TIDY_PAUSE):
-                await self._tidy_now.wait()
-            await trio.sleep(1)
-
-    async def tidy(self) -> None:
-        """Evict what was not used for long, if the disk is too full."""
-        await self.record()
-        for file in [one for one in self._files.values() if one.is_idle and one.is_recorded]:
-            self._forget(file)
-        try:
-            has_room = await trio.to_thread.run_sync(eviction.evict, self.directory, self.limit_bytes)
-        except OSError as error:
-            log.info("the cache directory cannot be looked through: %s", error)
-            return
-        if has_room:
-            self._write_again_at = 0.0
-        else:
-            self._write_again_at = trio.current_time() + DISK_PAUSE
-            log.info("data files are not cached for now: all room is taken by open and pinned files")
+        self._pool.closed(file)
 
     async def close(self) -> None:
         """Put on disk what there is, and close every cache file."""
         self._closing = True
-        await self.record()
-        for file in self._files.values():
+        await self.disk.record()
+        for file in self._pool.all():
             file.close()
-
-
-def _is_saving(file: CachedFile) -> bool:
-    if file.blocks is None:
-        return False
-    return any(not (item.is_saved or item.is_kept or item.unsavable) for item in file.fetches)
 
 
 def _inflated_key(recording: Source, header: Source) -> tuple[str, str]:
@@ -375,19 +370,29 @@ async def open_file_cache(
     *,
     limit_bytes: int = DEFAULT_LIMIT,
     on_change: Callable[[str], None] | None = None,
+    one_directory: pathlib.Path | None = None,
+    server: str = "",
 ) -> AsyncGenerator[FileCache, None]:
     """The cache in this directory, for as long as the block lasts.
 
     ``on_change`` is called with a file's identity when its true size or a change of its content becomes known, so
-    that whoever caches attributes or pages can drop them; it must not wait.
+    that whoever caches attributes or pages can drop them; it must not wait. ``one_directory`` is where the user may
+    have files already, if there is such a place. Datasets of one ``server`` (its address) and those of another are kept
+    apart, though they have the same ids.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refusal: OSError | None = None
+    try:
+        claim_folder(directory)
+    except OSError as error:
+        refusal = error
     cache: FileCache | None = None
     try:
-        async with background_tasks() as nursery:
-            cache = FileCache(network, nursery, directory, limit_bytes, on_change)
-            nursery.start_soon(cache.record_for_ever)
-            nursery.start_soon(cache.tidy_for_ever)
+        async with background_tasks() as tasks:
+            cache = FileCache(network, tasks, directory, limit_bytes, on_change, one_directory, server)
+            if refusal is not None:
+                cache.disk_refused(refusal)
+            tasks.keep(cache.disk.record_for_ever)
+            tasks.keep(cache.disk.tidy_for_ever)
             yield cache
     finally:
         # Only now have all fetches handed over what they hold.

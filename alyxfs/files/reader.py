@@ -6,26 +6,29 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from alyxfs import errors
-from alyxfs.files import answers, formats
-from alyxfs.files.readahead import LONGEST_PIECE, ReadAhead, first_piece
+from alyxfs.files.prefetch import formats
+from alyxfs.files.prefetch.window import ReadAhead, first_piece
 
 if TYPE_CHECKING:
-    from alyxfs.files.blocks import Extent
-    from alyxfs.files.cachedfile import CachedFile
-    from alyxfs.files.fetch import Fetch
-    from alyxfs.files.foresight import Foresight
-    from alyxfs.files.held import Bytes
+    from alyxfs.files.cached_file import CachedFile
+    from alyxfs.files.extents import Extent
+    from alyxfs.files.memory.buffers import Bytes
+    from alyxfs.files.prefetch.prefetcher import Prefetcher
     from alyxfs.files.source import Source
+    from alyxfs.files.transfer.segment import Segment
 
 ENOUGH_AHEAD = 1024 * 1024
 """Bytes that one reader may have under way ahead of it whatever the others have."""
+SHORT_REST = 128 * 1024
+"""Bytes of an answer that may come though nobody wants them any more: to break it off would cost a connection."""
+IN_TURN = 8 * 1024 * 1024
+"""Bytes of one request where many readers take turns: a long one for each costs the fewest."""
 
 
 class Cache(Protocol):
     """What a reader needs of the cache that its file belongs to."""
 
-    foresight: Foresight
+    prefetcher: Prefetcher
     read_at: float
     """Trio time of the last read."""
 
@@ -41,17 +44,24 @@ class Reader:
         self._file = file
         self._source = source
         self._generation = file.generation
+        file.is_shown = True
+        self.size = file.size or 0
+        """Bytes; see OpenFile."""
         self._closed = False
         self._began = False
         self._sought_parts = False
         self._pattern = ReadAhead()
-        self._ahead: list[Fetch] = []
+        self._ahead: list[Segment] = []
         """What was fetched for this reader alone, as far as it is still under way."""
 
     @property
-    def size(self) -> int:
-        """Bytes; see OpenFile."""
-        return self._file.size or 0
+    def content(self) -> object:
+        """See OpenFile."""
+        return self._generation
+
+    def check(self) -> None:
+        """See OpenFile."""
+        self._file.refuse_if_outdated(self._generation)
 
     async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
         """See OpenFile."""
@@ -69,15 +79,10 @@ class Reader:
 
     async def look(self, offset: int, size: int, *, ahead: bool = True) -> Bytes:
         """See OpenFile. Where the bytes are on disk, this does not yield to other tasks."""
-        try:
-            if self._generation != self._file.generation:
-                raise answers.changed(self._file.source.url or self._file.source.name)
-            if ahead:
-                self._look_ahead(offset, size)
-            return await self._file.look(offset, size, self._ahead)
-        except errors.FileChanged:
-            self._generation = self._file.generation
-            raise
+        self.check()
+        if ahead:
+            self._look_ahead(offset, size)
+        return await self._file.look(offset, size, self._ahead)
 
     def _look_ahead(self, offset: int, size: int) -> None:
         """Fetch what the reader will want next, as far as there is room."""
@@ -91,7 +96,8 @@ class Reader:
             if item.missing is not None:
                 self._pattern.lost(item.missing)
                 item.missing = None
-        extents = self._pattern.observe(offset, end, self.size)
+        link = self._file.link
+        extents = self._pattern.observe(offset, end, self.size, 0 if link is None else link.bytes_on_way)
         if self._ahead and not self._pattern.is_running:
             self._stop_ahead()
         if extents:
@@ -101,26 +107,25 @@ class Reader:
         """Do what the first read asks for, and the first one behind the header."""
         if not self._began:
             self._began = True
-            self._cache.foresight.read_begins(self._source)
+            self._cache.prefetcher.read_begins(self._source)
             tail = formats.index_at_end(self._source.name, offset, self.size)
-            if tail is not None and self._cache.foresight.may_fetch_ahead(tail.length):
+            if tail is not None and self._cache.prefetcher.may_fetch_ahead(tail.length):
                 self._file.want([tail], background=True)
         if not self._sought_parts and offset >= formats.ARRAY_HEADER:
             self._sought_parts = True
-            self._cache.foresight.seek_parts(self._file)
+            self._cache.prefetcher.seek_parts(self._file)
 
     def _fetch_ahead(self, extents: list[Extent]) -> None:
         for number, wanted in enumerate(extents):
             extent = wanted
             self._ahead = [item for item in self._ahead if item.is_unread]
             has_enough = sum(item.unread_length for item in self._ahead) >= ENOUGH_AHEAD
-            if has_enough and self._cache.foresight.is_busy_ahead():
+            if has_enough and self._cache.prefetcher.is_busy_ahead():
                 break
-            if not self._cache.foresight.may_fetch_ahead(extent.length):
+            if not self._cache.prefetcher.may_fetch_ahead(extent.length):
                 if has_enough:
                     break
-                # Many readers at once: one long piece for each, in turns, costs the fewest requests.
-                extent = first_piece(extents[number:], LONGEST_PIECE, backward=self._pattern.is_backward)
+                extent = first_piece(extents[number:], IN_TURN, backward=self._pattern.is_backward)
             self._ahead += self._file.want([extent], background=True)
             self._ahead += self._file.load(extent)
             self._pattern.asked(extent)
@@ -129,7 +134,8 @@ class Reader:
 
     def _stop_ahead(self) -> None:
         for item in self._ahead:
-            self._file.abandon(item)
+            if item.arrived == item.start or item.end - item.arrived > SHORT_REST:
+                self._file.cancel(item)
             item.disregard()
         self._ahead.clear()
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from alyxfs.files.held import Bytes
+    from alyxfs.files.memory.buffers import Bytes
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Source:
     name: str
     """The file's name, as ``spikes.times.npy``."""
     url: str | None
-    """As the server gave it, ``#`` raw; None where no server offers the bytes."""
+    """Of its first copy, as it is asked for; None where no server offers the bytes."""
     size: int | None
     """Bytes, from the database; None where it does not say."""
     digest: str | None
@@ -30,8 +30,12 @@ class Source:
     """Changes with the dataset (its hash or modification time): cached bytes of another version are not used."""
     local: tuple[pathlib.Path, ...] = ()
     """Where the file may already lie on this machine; used if the size is right."""
+    place: str = ""
+    """Its path in the drive, for people."""
     neighbours: Callable[[], Sequence[Source]] | None = None
     """The files of the same directory in the order of their names."""
+    copies: Callable[[], Awaitable[Sequence[str]]] | None = None
+    """Learns the addresses of all copies, best first: one request, for when ``url`` fails."""
 
 
 class OpenFile(Protocol):
@@ -39,7 +43,14 @@ class OpenFile(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes; may change once, at the first answer of a file server that knows better than the database."""
+        """Bytes, as long as the file is open."""
+
+    @property
+    def content(self) -> object:
+        """What it is a reader of: two readers of one source with the same value get the same bytes."""
+
+    def check(self) -> None:
+        """Raise FileChanged if the content is known to have become another one: then all reads do, from now on."""
 
     async def read(self, offset: int, size: int, *, ahead: bool = True) -> bytes:
         """``size`` bytes at ``offset``, fewer only at the end of the file; ``ahead``: also fetch what may come next.

@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
 import trio
 
-from alyxfs import errors
+from alyxfs import clock, errors
+from alyxfs.counters import counted
+from alyxfs.defects import as_domain_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+
+    from alyxfs.kernel.subjects import Subjects
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,7 @@ _ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.NotAllowed, errno.EPERM),
     (errors.ReadOnly, errno.EROFS),
     (errors.Conflict, errno.ESTALE),
+    (errors.FileChanged, errno.ESTALE),
     (errors.Exists, errno.EEXIST),
     (errors.HasDependents, errno.ENOTEMPTY),
     (errors.Throttled, errno.EAGAIN),
@@ -33,9 +39,15 @@ _ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.AlyxfsError, errno.EIO),
 )
 
-WRITE_DEADLINES = 4
-"""A write reads the record, sends, and may have to look what came of it: requests with a deadline each."""
-_WRITES = frozenset({"flush", "fsync", "release", "unlink", "rename"})
+_MISREAD = {
+    # Of EINVAL mv believes that a directory was moved into itself, says so, and tries again in another way.
+    ("rename", errno.EINVAL): errno.EPERM,
+    # Emacs, dd and others take these of fsync for "this file system cannot do it", and say that the file is saved.
+    **{("fsync", number): errno.EIO for number in (errno.EINVAL, errno.EROFS, errno.EOPNOTSUPP, errno.ENOSYS)},
+    # The same error of a save at whichever moment; and of ENOSYS Linux would never ask again.
+    **{("flush", number): errno.EIO for number in (errno.EINVAL, errno.EROFS, errno.EOPNOTSUPP, errno.ENOSYS)},
+}
+"""Where programs read something else out of an errno than it says: what they are told instead, by operation."""
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -50,18 +62,18 @@ class _Operations(Protocol):
     deadline: float
     """Seconds that an operation may take."""
 
-    def note(self, operation: str, subject: int, args: Sequence[object], error: errors.AlyxfsError) -> None: ...
+    subjects: Subjects
 
 
 def handled(
     operation: Callable[Parameters, Coroutine[Any, Any, Result]],
 ) -> Callable[Parameters, Coroutine[Any, Any, Result]]:
-    """Bound an operation by the deadline and turn its errors into errno."""
-    deadlines = WRITE_DEADLINES if operation.__name__ in _WRITES else 1
+    """Bound an operation by the deadline and turn its errors into errno; it asks for nothing twice."""
 
     @functools.wraps(operation)
     async def bounded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        return await within(cast("_Operations", args[0]).deadline * deadlines, operation(*args, **kwargs))
+        with clock.one_operation():
+            return await within(cast("_Operations", args[0]).deadline, operation(*args, **kwargs))
 
     return answered_at_once(bounded)
 
@@ -83,21 +95,35 @@ def answered_at_once(
 
     @functools.wraps(operation)
     async def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        counted.kernel[name] += 1
         try:
+            if log.isEnabledFor(logging.DEBUG):
+                return await _told(name, args, operation(*args, **kwargs))
             return await operation(*args, **kwargs)
         except pyfuse3.FUSEError:
             raise
         except Exception as error:
-            if isinstance(error, errors.AlyxfsError):
-                failure = error
-            else:
-                log.exception("%s failed in a way that is a defect of alyxfs", name)
-                failure = errors.AlyxfsError(f"A defect of alyxfs: {type(error).__name__}: {error}")
-            subject = args[1] if len(args) > 1 and isinstance(args[1], int) else 0
-            cast("_Operations", args[0]).note(name, subject, args, failure)
+            failure = as_domain_error(error, name)
+            cast("_Operations", args[0]).subjects.note(name, args, failure)
             number = errno_of(failure)
-            # Of EINVAL mv believes that a directory was moved into itself, says so, and tries again in another way.
-            is_misread = name == "rename" and number == errno.EINVAL
-            raise pyfuse3.FUSEError(errno.EPERM if is_misread else number) from error
+            raise pyfuse3.FUSEError(_MISREAD.get((name, number), number)) from error
 
     return wrapper
+
+
+async def _told(name: str, args: Sequence[object], operation: Coroutine[Any, Any, Result]) -> Result:
+    """The result of the operation; a line of the log says what it was about, what came of it, and how long it took."""
+    path = cast("_Operations", args[0]).subjects.path(name, args)  # a handle may be closed afterwards
+    began, outcome = time.perf_counter(), "no answer"
+    try:
+        result = await operation
+        outcome = f"{len(result)} bytes" if isinstance(result, (bytes, memoryview)) else "done"
+    except pyfuse3.FUSEError as error:
+        outcome = errno.errorcode.get(error.errno, str(error.errno))
+        raise
+    except errors.AlyxfsError as error:
+        outcome = f"{type(error).__name__}"
+        raise
+    finally:
+        log.debug("%s %s: %s in %.1f ms", name, path, outcome, 1000 * (time.perf_counter() - began))
+    return result

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
 
 from alyxfs import errors
-from alyxfs.kernel.entries import entry_of, space_of
+from alyxfs.counters import counted
+from alyxfs.defects import as_domain_error, note_defect
+from alyxfs.kernel import extended_attributes
+from alyxfs.kernel.attributes import entry_of, is_owner, space_of
+from alyxfs.kernel.crawlers import Crawlers
 from alyxfs.kernel.failures import answered_at_once, handled, within
+from alyxfs.kernel.handles import Handles
 from alyxfs.kernel.inodes import Inodes
-from alyxfs.kernel.openfiles import OpenFiles
+from alyxfs.kernel.invalidation import Invalidation, forget_attributes
+from alyxfs.kernel.looks import Looks
+from alyxfs.kernel.open_directory import OWN, OpenDirectory
+from alyxfs.kernel.processes import process_of
+from alyxfs.kernel.subjects import Subjects
+from alyxfs.kernel.traces import Traces
 from alyxfs.tree import DataReader, Directory, Drive, File, Link, Writable
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Sequence
 
     from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
-    from alyxfs.tree import Attributes, Reader
+    from alyxfs.tree import Attributes, Node
 
-XATTR_PREFIX = "user.alyx."
-ERROR_XATTR = "error"
 RENAME_NOREPLACE = 1
 """linux/fs.h: fail if the new name is taken."""
-NO_ATTRIBUTE = errno.ENODATA
-"""What Linux answers for an extended attribute that is not there."""
-_ON_HANDLES = frozenset({"read", "write", "flush", "fsync"})
-"""Operations whose first argument is a handle, not an inode."""
 
 
 class Kernel(pyfuse3.Operations):
@@ -40,62 +44,62 @@ class Kernel(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, drive: Drive, *, deadline: float, cache_directory: pathlib.Path) -> None:
+    def __init__(
+        self,
+        drive: Drive,
+        invalidation: Invalidation,
+        *,
+        deadline: float,
+        cache_directory: pathlib.Path,
+        allow_crawlers: bool = False,
+    ) -> None:
         super().__init__()
-        self._drive = drive
-        self._inodes = Inodes(drive.root)
+        self.drive, self.inodes = drive, Inodes(drive.root)
+        drive.number_of_inodes = self.inodes.__len__
         self._cache_directory = cache_directory
-        self.deadline = deadline
-        """Seconds that any operation may take."""
-        self.has_ended = False
-        """Whether the kernel no longer listens: set before the drive is unmounted."""
-        self._open = OpenFiles()
+        self.deadline = deadline  # seconds that any operation may take
+        self._open = Handles()
+        self.subjects = Subjects(self.inodes, self._open, drive.errors)
+        self._looks = Looks()
+        self.crawlers = Crawlers(are_allowed=allow_crawlers)
+        self.traces = Traces()
+        self.invalidation = invalidation
+        invalidation.attach(self.inodes)
 
-    def note(self, operation: str, subject: int, args: Sequence[object], error: errors.AlyxfsError) -> None:
-        """Remember an error where people look for it. That a name is not there is worth a line only with a reason."""
-        is_plain = isinstance(error, errors.NotFound) and not isinstance(error, errors.NeverFound)
-        if is_plain and operation in {"lookup", "getxattr"}:
-            return
-        known = self._open.inode(subject) if operation in _ON_HANDLES and subject in self._open else subject
-        try:
-            path = self._inodes.node(known).identity
-        except KeyError:
-            path = f"inode {known}"
-        if len(args) > 2 and isinstance(args[2], bytes):  # noqa: PLR2004 - a name in this directory
-            path = f"{path}/{os.fsdecode(args[2])}"
-        elif known in self._inodes:
-            self._inodes.errors[known] = str(error)
-        self._drive.note_error(operation, path or "/", str(error))
+    @property
+    def open_files(self) -> int:
+        """How many files programs have open."""
+        return len(self._open)
 
     @handled
-    async def lookup(
-        self,
-        parent_inode: InodeT,
-        name: FileNameT,
-        ctx: RequestContext,
-    ) -> pyfuse3.EntryAttributes:
+    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         directory = self._directory(parent_inode)
         node = await directory.lookup(_decoded(name))
-        number = self._inodes.number(node)
-        entry = self._entry(number, node.attributes())
-        self._inodes.remember(number, node)
+        number = self.inodes.number(node)
+        entry = self._entry(number, attributes := node.attributes(), ctx.pid)
+        self.inodes.remember(number, node, parent_inode)
+        self._looks.note(number, attributes, ctx.pid)
         return entry
 
     @answered_at_once
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The attributes of an inode; never a request to the server."""
-        return self._entry(inode, self._inodes.node(inode).attributes())
+        self._refuse_if_outdated(inode)
+        return self._entry(inode, self.inodes.node(inode).attributes(), ctx.pid)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        """The kernel drops names."""
-        for number, count in inode_list:
-            self._inodes.forget(number, count)
+        """The kernel drops names. It gets no answer, so nothing may be raised."""
+        try:
+            for number, count in inode_list:
+                self.inodes.forget(number, count)
+        except Exception as error:  # noqa: BLE001 - see above
+            note_defect(error, "forget")
 
     @answered_at_once
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """The target of a link."""
-        node = self._inodes.node(inode)
+        node = self.inodes.node(inode)
         if not isinstance(node, Link):
             raise pyfuse3.FUSEError(errno.EINVAL)
         return node.target.encode("utf-8", "surrogatepass")
@@ -103,27 +107,44 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory; an endpoint's first page is fetched here, so that its errors show."""
-        return self._open.open_directory(await self._directory(inode).entries())
+        directory = self._directory(inode)
+        self._refuse_strangers(directory, ctx)
+        numbers = (inode, self.inodes.parent(inode))
+        return self._open.open_directory(OpenDirectory(directory, numbers, await directory.entries()))
 
     @answered_at_once
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries from a position on: what has come is given at once, a page is awaited only for the first."""
-        entries = self._open.entries(fh)
-        if not entries.ready(start_id):
-            await within(self.deadline, entries.at(start_id))
-        position = start_id
-        while position == start_id or entries.ready(position):
-            found = await entries.at(position)
+        directory = self._open.directory(fh)
+        if directory.is_rewound(start_id):
+            await within(self.deadline, directory.look_again())
+        for position, (name, number) in directory.own_names(start_id):
+            own = self._entry(number, directory.node.attributes())
+            if not pyfuse3.readdir_reply(token, name, own, position):  # the kernel counts no look-up of these
+                return
+        position, given = max(start_id, OWN), start_id < OWN
+        while (is_ready := directory.ready(position)) or not given:
+            coming = directory.at(position)
+            found = await coming if is_ready else await within(self.deadline, coming)
             if found is None:
                 return
-            name, node, following = found
-            number = self._inodes.number(node)
-            entry = self._entry(number, node.attributes())
-            if not pyfuse3.readdir_reply(token, name.encode(), entry, following):
+            name, node, position = found
+            if node is None or (entry := self._listed(node)) is None:
+                continue
+            if not pyfuse3.readdir_reply(token, name, entry, position):
                 return
-            self._inodes.remember(number, node)
-            position = following
+            self.inodes.remember(int(entry.st_ino), node, directory.number)
+            given = True
 
+    def _listed(self, node: Node) -> pyfuse3.EntryAttributes | None:
+        """The entry of a node in a directory; None for one that cannot be shown, which is not to cost the others."""
+        try:
+            return self._entry(self.inodes.number(node), node.attributes())
+        except Exception as error:  # noqa: BLE001 - noted where people look for it
+            self.drive.errors.note("readdir", node.identity, str(as_domain_error(error, "readdir")))
+            return None
+
+    @answered_at_once
     async def releasedir(self, fh: FileHandleT) -> None:
         """Close a directory."""
         self._open.close_directory(fh)
@@ -131,38 +152,51 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         """Open a file for reading; the kernel keeps its pages as long as the content is the same."""
-        node = self._inodes.node(inode)
+        self._refuse_if_outdated(inode)
+        node = self.inodes.node(inode)
         if not isinstance(node, File):
             raise pyfuse3.FUSEError(errno.EISDIR)
+        self._refuse_strangers(node, ctx)
         process = process_of(ctx.pid)
+        if self._looks.came_before_open(inode, process):
+            await node.finish()
         if flags & os.O_ACCMODE == os.O_RDONLY:
-            reader = await node.open(process)
+            reader = self.traces.watched(node, await self.crawlers.open(node, process), process)
+            if self.inodes.is_outdated(inode):  # found out by opening it
+                await reader.close()
+                self._refuse_if_outdated(inode)
         else:
             reader = await node.open_for_writing(process, truncate=bool(flags & os.O_TRUNC))
-        handle = self._opened(inode, reader, flags)
-        same = self._inodes.versions.get(inode) == reader.content_version
-        self._inodes.versions[inode] = reader.content_version
+        version = reader.content_version
+        is_paged = self._is_paged(inode, node, flags)
+        if not node.content and self._open.has_other_pages(inode, version):  # else it stands for one content
+            is_paged = False
+        if is_owner(ctx.uid):
+            self.inodes.errors.pop(node.identity, None)
+        handle = self._open.open_file(inode, reader, flags, process, is_paged=is_paged)
+        same = self.inodes.versions.get(inode) == version
+        if is_paged:
+            self.inodes.versions[inode] = version
         if not same:  # nor is the size that the kernel may remember
-            self._forget_attributes(inode)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=same, direct_io=_past_the_cache(flags))
+            forget_attributes(inode)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=same or not is_paged, direct_io=not is_paged)
 
     @handled
     async def create(
-        self,
-        parent_inode: InodeT,
-        name: FileNameT,
-        mode: ModeT,
-        flags: FlagT,
-        ctx: RequestContext,
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Make a file and open it."""
-        node, writer = await self._directory(parent_inode).create(_decoded(name), process_of(ctx.pid))
-        number = self._inodes.number(node)
-        handle = self._opened(number, writer, flags)
-        self._inodes.versions[number] = writer.content_version
-        self._inodes.remember(number, node)
-        opened = pyfuse3.FileInfo(fh=handle, direct_io=_past_the_cache(flags))
-        return opened, self._entry(number, node.attributes())
+        process = process_of(ctx.pid)
+        node, writer = await self._directory(parent_inode).create(_decoded(name), process)
+        number = self.inodes.number(node)
+        is_paged = self._is_paged(number, node, flags)
+        self.inodes.errors.pop(node.identity, None)
+        handle = self._open.open_file(number, writer, flags, process, is_paged=is_paged)
+        if is_paged:
+            self.inodes.versions[number] = writer.content_version
+        self.inodes.remember(number, node, parent_inode)
+        opened = pyfuse3.FileInfo(fh=handle, direct_io=not is_paged)
+        return opened, self._entry(number, node.attributes(), ctx.pid)
 
     @handled
     async def setattr(
@@ -174,16 +208,16 @@ class Kernel(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """A new size; times, owner and mode belong to the server, so changes of them are passed over in silence."""
-        node = self._inodes.node(inode)
+        node = self.inodes.node(inode)
         if fields.update_size:
-            writer = self._open.reader(fh) if fh is not None else self._open.newest_writer(inode)
+            writer = self._open.reader(fh) if fh is not None else self._open.writer_of(inode, ctx.pid)
             if writer is not None and isinstance(writer, Writable):
                 await writer.truncate(attr.st_size)
             elif isinstance(node, File):
                 await self._truncate_closed(node, attr.st_size, process_of(ctx.pid))
         elif not node.attributes().writable:
-            raise errors.ReadOnly(f"{node.identity} is read-only.")
-        return self._entry(inode, node.attributes())
+            raise errors.ReadOnly(f"{node.identity or 'The top of the drive'} is read-only.")
+        return self._entry(inode, node.attributes(), ctx.pid)
 
     async def _truncate_closed(self, node: File, size: int, process: int) -> None:
         writer = await node.open_for_writing(process, truncate=size == 0)
@@ -205,6 +239,7 @@ class Kernel(pyfuse3.Operations):
         if isinstance(self._open.reader(fh), Writable):
             await self._open.writer(fh).fsync()
 
+    @answered_at_once
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing waits in a directory."""
 
@@ -240,9 +275,9 @@ class Kernel(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """Make a link."""
         node = await self._directory(parent_inode).symlink(_decoded(name), os.fsdecode(target))
-        number = self._inodes.number(node)
+        number = self.inodes.number(node)
         entry = self._entry(number, node.attributes())
-        self._inodes.remember(number, node)
+        self.inodes.remember(number, node, parent_inode)
         return entry
 
     @answered_at_once
@@ -268,9 +303,11 @@ class Kernel(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:  # type: ignore[override]
         """Bytes of an open file. pyfuse3 writes them to the kernel before any other task has its turn."""
         reader = self._open.reader(fh)
-        if isinstance(reader, DataReader) and (found := reader.at_hand(off, size)):
-            return found
-        return await within(self.deadline, reader.read(off, size))
+        if not isinstance(reader, DataReader):
+            return await within(self.deadline, reader.read(off, size))
+        found = reader.at_hand(off, size) or await within(self.deadline, reader.read(off, size))
+        counted.served += len(found)
+        return found
 
     @handled
     async def flush(self, fh: FileHandleT) -> None:
@@ -283,112 +320,77 @@ class Kernel(pyfuse3.Operations):
         """Close a file."""
         await self._open.close_file(fh).close()
 
-    @answered_at_once
+    @handled
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """The space of the cache: the only space that using the drive takes."""
-        return space_of(self._cache_directory)
+        place = self._cache_directory
+        space: pyfuse3.StatvfsData = await trio.to_thread.run_sync(space_of, place, abandon_on_cancel=True)
+        return space
 
     @handled
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """One of ``user.alyx.*``."""
-        values = await self._extended_attributes(inode)
-        value = values.get(os.fsdecode(name))
-        if value is None:
-            raise pyfuse3.FUSEError(NO_ATTRIBUTE)
-        return value.encode()
+        wanted = os.fsdecode(name)
+        is_ours = wanted.startswith(extended_attributes.PREFIX)  # ls asks each file for those of others
+        value = (await self._extended_attributes(inode)).get(wanted) if is_ours else None
+        if value is None or (wanted == extended_attributes.ERROR and not is_owner(ctx.uid)):
+            raise pyfuse3.FUSEError(extended_attributes.NOT_THERE)
+        return value.encode("utf-8", "backslashreplace")
 
     @handled
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
         """The names of the extended attributes."""
         return [name.encode() for name in await self._extended_attributes(inode)]
 
-    async def invalidate(self, beginnings: Collection[str]) -> None:
-        """Make the kernel drop what it keeps of nodes whose identity begins with one of these.
-
-        In a thread: the kernel waits for reads of these pages that are under way, and this loop answers them.
-        """
-        for number in self._inodes.numbers(tuple(beginnings)):
-            await self._invalidate(number)
-
-    async def forget_names(self, directories: str, names: Collection[str]) -> None:
-        """Make the kernel look these names up anew in all directories whose identity begins so."""
-        for number in self._inodes.numbers((directories,)):
-            for name in names:
-                await self._in_thread(pyfuse3.invalidate_entry, number, name.encode())
-
-    async def _invalidate(self, number: int) -> None:
-        self._inodes.versions.pop(number, None)
-        await self._in_thread(pyfuse3.invalidate_inode, number)
-
-    async def _in_thread(self, tell_kernel: Callable[..., None], *arguments: int | bytes) -> None:
-        if self.has_ended:
-            return
-        try:
-            await trio.to_thread.run_sync(tell_kernel, *arguments)
-        except OSError as error:
-            if not self._is_gone(error):
-                raise
-
-    def _is_gone(self, error: OSError) -> bool:
-        """Whether the kernel has forgotten the inode meanwhile, or the whole drive."""
-        return error.errno == errno.ENOENT or self.has_ended
-
-    async def invalidate_file(self, dataset: str) -> None:
-        """Make the kernel drop what it keeps of a data file that is open: its size or content was not as thought."""
-        for number, reader in self._open:
-            # A smaller size the kernel learns by itself from the short read; told so while that read is under way
-            # it would keep the old size and show zeros (fuse_read_update_size in fs/fuse/file.c of Linux).
-            if isinstance(reader, DataReader) and reader.dataset == dataset and reader.size >= reader.size_at_open:
-                await self._invalidate(number)
-
     async def _extended_attributes(self, number: int) -> dict[str, str]:
-        values = {XATTR_PREFIX + name: value for name, value in await self._named_attributes(number)}
-        if number in self._inodes.errors:
-            values[XATTR_PREFIX + ERROR_XATTR] = self._inodes.errors[number]
-        return values
+        node = self.inodes.node(number)
+        return await extended_attributes.values_of(node, self.inodes.errors.get(node.identity))
 
-    async def _named_attributes(self, number: int) -> list[tuple[str, str]]:
-        return list((await self._inodes.node(number).extended_attributes()).items())
+    def _refuse_if_outdated(self, number: int) -> None:
+        """With this error the kernel looks the name up again (retry_estale in include/linux/namei.h of Linux).
 
-    def _forget_attributes(self, number: int) -> None:
-        """Make the kernel ask again for size and times; pages are left alone, so that this waits for nobody."""
-        try:
-            pyfuse3.invalidate_inode(cast("Any", number), attr_only=True)
-        except OSError as error:
-            if not self._is_gone(error):
-                raise
+        Who has the file open already gets it as it is.
+        """
+        if self.inodes.is_outdated(number):
+            raise pyfuse3.FUSEError(errno.ESTALE)
 
-    def _opened(self, number: int, reader: Reader, flags: int) -> int:
-        self._inodes.errors.pop(number, None)
-        return self._open.open_file(number, reader, flags)
+    def _refuse_strangers(self, node: Node, ctx: RequestContext) -> None:
+        """Raise AccessDenied for what is private: the kernel may remember an older mode."""
+        if not is_owner(ctx.uid) and node.attributes().private:
+            raise errors.AccessDenied(f"{node.identity} is for the owner of the drive alone.")
 
     def _directory(self, number: int) -> Directory:
-        node = self._inodes.node(number)
+        node = self.inodes.node(number)
         if not isinstance(node, Directory):
             raise pyfuse3.FUSEError(errno.ENOTDIR)
         return node
 
-    def _entry(self, number: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
-        return entry_of(number, attributes, self._size(number, attributes))
+    def _is_paged(self, number: int, node: Node, flags: int) -> bool:
+        """Whether a file that is opened goes through the kernel's pages, as a shared mapping must.
 
-    def _size(self, number: int, attributes: Attributes) -> int:
-        """That of a draft while it is written, the exact one of a record, else that of its last reader."""
-        reader = self._open.newest_reader(number)
-        if reader is None:
-            return attributes.size
-        writer = self._open.newest_writer(number)
-        if writer is not None:
+        What is only written goes past them, as they would show it to others, and so does what grows, as it has no size.
+        Each program may see other bytes of a record on a writable drive, and the kernel has one set of pages, and one
+        size that limits them: they are given to who reads and writes while nobody else writes.
+        """
+        access = flags & os.O_ACCMODE
+        if access == os.O_WRONLY or flags & os.O_APPEND or node.attributes().is_growing:
+            return False
+        shows_drafts = isinstance(node, File) and node.shows_drafts
+        return not shows_drafts or (access == os.O_RDWR and not self._open.is_written(number))
+
+    def _entry(self, number: int, attributes: Attributes, thread: int = 0) -> pyfuse3.EntryAttributes:
+        size = self._size(number, attributes, thread)
+        return entry_of(number, attributes, size, writable_drive=self.drive.is_writable)
+
+    def _size(self, number: int, attributes: Attributes, thread: int) -> int:
+        """That of a program's own draft, the exact one of a record, else that of its last reader; see TableFile."""
+        if (writer := self._open.writer_of(number, thread)) is not None:
             return writer.size
-        is_exact_record = attributes.writable and attributes.lifetime > 0
-        return attributes.size if is_exact_record else reader.size
-
-
-def _past_the_cache(flags: int) -> bool:
-    """Whether a handle writes past the kernel's pages, in which other programs would find bytes of an unsaved draft.
-
-    Files that are open for reading, too, need them: a shared mapping is nothing but pages.
-    """
-    return flags & os.O_ACCMODE == os.O_WRONLY or bool(flags & os.O_APPEND)
+        if attributes.is_growing and not self._open.is_open_by(number, thread):
+            return attributes.size
+        reader = self._open.newest_reader(number)
+        is_exact_record = attributes.writable and not attributes.is_estimate
+        return attributes.size if reader is None or is_exact_record else reader.size
 
 
 def _decoded(name: bytes) -> str:
@@ -396,15 +398,3 @@ def _decoded(name: bytes) -> str:
         return name.decode()
     except UnicodeDecodeError as error:
         raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error
-
-
-def process_of(thread: int) -> int:
-    """The process of a thread: the kernel tells which thread asks (Tgid in proc_pid_status(5))."""
-    try:
-        with open(f"/proc/{thread}/status", "rb") as file:  # noqa: PTH123 - once for every open, no path arithmetic
-            for line in file:
-                if line.startswith(b"Tgid:"):
-                    return int(line.split()[1])
-    except (OSError, ValueError):
-        pass  # it has ended already
-    return thread

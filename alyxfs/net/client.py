@@ -2,137 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import time
+import os
+import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 import httpx
-import stamina
-import stamina.instrumentation
 import trio
 
-from alyxfs import errors
-from alyxfs.net.addresses import origin_of, shown
-from alyxfs.net.connections import make_client, timeouts
-from alyxfs.net.http1 import Body
-from alyxfs.net.memory import keep_freed
-from alyxfs.net.origin import KEPT_FREE, Origin, Politeness
+from alyxfs import counters, errors
+from alyxfs.counters import counted
+from alyxfs.net import answers, failures
+from alyxfs.net.addresses import checked, redirected, server_of, shown
+from alyxfs.net.answers import LARGEST_BODY
+from alyxfs.net.connections import certificates, make_request
+from alyxfs.net.http1 import SAFE_METHODS
+from alyxfs.net.malloc import keep_freed
+from alyxfs.net.proxies import proxies_of
+from alyxfs.net.retrying import GATEWAY_STATUSES, OF_REQUESTS, TOO_MANY_REQUESTS, next_pause, requested_pause
+from alyxfs.net.servers import Servers
 from alyxfs.net.sockets import reason
-from alyxfs.nursery import background_tasks
+from alyxfs.tasks import background_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from alyxfs.net.signing import Signature
+    from alyxfs.net.addresses import Server
+    from alyxfs.net.answers import Answer, StreamedAnswer
+    from alyxfs.net.networks import IpNetwork
+    from alyxfs.net.origin import Origin
 
 log = logging.getLogger(__name__)
 
 MAXIMUM_REDIRECTS = 5
-RETRIED_STATUSES = frozenset({502, 503, 504})
-"""A gateway's answers: the server itself did not see the request, or asks for a pause."""
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-TRIES = 3
-"""Of a safe request, where it fails; those that the server only wants to have later (429) do not count."""
-SHORTEST_PAUSE = 0.1
-"""Seconds, where the server asks for none."""
 READ_TIMEOUT = 30.0
 """Seconds without a byte, where the caller does not say."""
-LARGEST_BODY = 1 << 30
-"""Bytes of an answer that is read whole."""
+QUICK_LOOK = 1.0
+"""Seconds that an answer is waited for from a server that has been away for a whole deadline."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One whole HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names are case-insensitive."""
-    body: bytes
-    url: str
-
-
-@dataclass(frozen=True)
-class StreamedAnswer:
-    """An answer whose body is still under way."""
-
-    status: int
-    headers: Mapping[str, str]
-    url: str
-    chunks: AsyncIterator[bytes]
-    """The body as sent, without content decoding; raises a domain error where the connection breaks."""
-    read_into: Callable[[memoryview], Awaitable[int]] | None
-    """Puts the next bytes of the body into a buffer, with no copy between, and says how many; 0 at its end. None where
-    the answer does not tell its length. Use this or ``chunks``; it raises the same."""
-
-
-class _Again(Exception):
-    """An answer or failure that is worth another try, and what comes of it when there is none."""
-
-    def __init__(self, final: errors.AlyxfsError, *, pause: float | None = None, answer: Answer | None = None) -> None:
-        super().__init__(str(final))
-        self.final = final
-        self.pause = pause
-        self.answer = answer
-
-
-class Network:
-    """All HTTP of one drive. Make it with :func:`open_network`.
-
-    State: ``_origins`` changes only in :meth:`origin`, ``_signatures`` in :meth:`sign`, which never await.
-    """
-
-    def __init__(self, nursery: trio.Nursery, *, deadline: float, file_connections: int = 16) -> None:
-        self._nursery = nursery
-        self._origins: dict[str, Origin] = {}
-        self._signatures: dict[str, Signature] = {}
-        self._file_politeness = Politeness(connections=file_connections)
-        self.deadline = deadline
-        """Seconds that a request may take in all, retries included, unless the caller says otherwise."""
-        self.file_connections = file_connections
-        """Requests at a time that a file server is asked to bear."""
-        self.connections_ahead = max(1, file_connections - KEPT_FREE)
-        """Of these, the ones for answers that nobody waits for yet."""
-
-    def origin(self, url: str, politeness: Politeness | None = None) -> Origin:
-        """The server of this address; the first call decides how politely it is treated."""
-        base = origin_of(url)
-        if base not in self._origins:
-            politeness = politeness or self._file_politeness
-            self._origins[base] = Origin(base, make_client(base, politeness.connections), politeness)
-        return self._origins[base]
-
-    def turn(self, url: str) -> trio.CapacityLimiter:
-        """To be taken for a request whose answer nobody waits for yet: it leaves connections to those who wait."""
-        return self.origin(url).turns
-
-    def trust(self, url: str, authorization: Callable[[], str | None]) -> None:
-        """Send the ``Authorization`` that this function gives to the server of ``url``, and to no other."""
-        self.origin(url).authorization = authorization
-
-    def sign(self, beginning: str, signature: Signature) -> None:
-        """Add the headers that this function makes to requests of addresses that begin so, and to no others.
-
-        ``beginning`` ends with the slash behind a host or a folder, so that no other host can begin with it.
-        """
-        assert beginning.endswith("/"), beginning
-        self._signatures[beginning] = signature
-
-    def is_down(self, url: str) -> bool:
-        """Whether the server of this address does not answer at the moment: requests fail at once."""
-        return self.origin(url).down_since is not None
-
-    def down_origins(self) -> list[str]:
-        """The servers that do not answer at the moment."""
-        return [base for base, origin in self._origins.items() if origin.down_since is not None]
-
-    def gave_up(self, url: str, since: float) -> None:
-        """Note that nothing answered at this address since that moment (trio time), whatever was tried."""
-        self.origin(url).has_failed(self._nursery, since, tried_again=True)
+class Network(Servers):
+    """All HTTP of one drive. Make it with :func:`open_network`."""
 
     async def request(
         self,
@@ -144,285 +58,269 @@ class Network:
         files: Mapping[str, Any] | None = None,
         data: Mapping[str, str] | None = None,
         deadline: float | None = None,
+        largest: int = LARGEST_BODY,
     ) -> Answer:
-        """Send one request and read the whole answer.
+        """Send one request and read the whole answer, of at most ``largest`` bytes; of a refusal, what matters.
 
         Safe methods are tried again after connection failures and after 429, 502, 503 and 504, as long as the
         deadline (seconds) allows; all others are sent once. Every status is returned, except 429 past the deadline.
-        Raises Unreachable, DeadlineExceeded, Throttled, TooLarge or ServerFault (a broken answer).
+        Raises Unreachable, DeadlineExceeded, Throttled, AnswerTooLarge, ServerFault (a broken answer, or one that came
+        compressed, which nobody asked for), BadAddress or AddressRefused (a redirect).
         """
         limit = self.deadline if deadline is None else deadline
         started = trio.current_time()
-        ends = started + limit
-        body = {"content": content, "files": files, "data": data, "timeout": timeouts(limit)}
-
-        async def attempt() -> Answer:
-            async with self._send(method, url, headers, body, ends) as response:
-                answer = Answer(response.status_code, response.headers, await _whole(response), str(response.url))
-            self._ask_for_retry(answer)
-            return answer
-
+        body = {"content": content, "files": files, "data": data, "read_timeout": limit}
+        send = functools.partial(self._once, method, url, headers, body, started + limit, largest)
         try:
             with trio.fail_after(limit):
-                return await (_retrying(attempt, limit) if method in SAFE_METHODS else attempt())
+                done = await (self._repeatedly(send, url, started, limit) if method in SAFE_METHODS else send())
         except trio.TooSlowError as error:
-            self.origin(url).has_failed(self._nursery, started)
-            raise _too_late(url, limit) from error
-        except _Again as again:
-            if again.answer is not None and again.answer.status in RETRIED_STATUSES:
-                return again.answer
-            if isinstance(again.final, errors.Unreachable) and method in SAFE_METHODS:
-                self.gave_up(url, started)
-            raise again.final from again
+            self.origin(url).has_failed(self.tasks, started)
+            raise failures.too_late(url, limit) from error
+        return done.answer_or_failure()
+
+    async def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: Mapping[str, Any],
+        ends: float,
+        largest: int,
+    ) -> _Try:
+        try:
+            async with self._send(method, url, headers, body, ends) as response:
+                answer = await answers.whole(response, largest)
+        except (errors.Unreachable, errors.ServerFault) as error:
+            return _Try(None, error)
+        return _Try(answer, _failure_of(answer))
+
+    async def _repeatedly(self, send: Callable[[], Awaitable[_Try]], url: str, started: float, limit: float) -> _Try:
+        """Send as often as makes sense."""
+        count = 0
+        while True:
+            done = await send()
+            failure = done.failure
+            if failure is None:
+                return done
+            count += not isinstance(failure, errors.Throttled)
+            left = started + limit - trio.current_time()
+            pause = next_pause(OF_REQUESTS, failure, count, left, done.pause, random.random())  # noqa: S311 - no secret
+            if pause is None or (isinstance(failure, errors.Unreachable) and self.is_down(url)):
+                break
+            log.info("trying again in %.1f s after: %s", pause, failure)
+            await trio.sleep(pause)
+        if isinstance(failure, errors.Throttled):
+            await self.origin(url).wait_for_turn(started + limit, url)
+        elif isinstance(failure, errors.Unreachable):
+            self.gave_up(url, started)
+        return done
 
     @asynccontextmanager
     async def stream(
+        self, url: str, *, headers: Mapping[str, str] | None = None, deadline: float
+    ) -> AsyncGenerator[StreamedAnswer, None]:
+        """GET with the body as it comes, tried once; the deadline (seconds) holds for the whole body.
+
+        Every status is given. Raises as :meth:`request` does; chunks raise ServerFault.
+        """
+        begins_by = trio.current_time() + min(deadline, self.deadline)
+        longest_wait = min(deadline, READ_TIMEOUT)
+        with trio.move_on_after(deadline) as scope:
+            async with self._streamed(url, headers, begins_by, longest_wait) as answer:
+                yield answer
+        if scope.cancelled_caught:
+            raise failures.too_late(url, deadline)
+
+    @asynccontextmanager
+    async def stream_file(
+        self, url: str, *, headers: Mapping[str, str] | None = None, stall: float, is_guess: bool
+    ) -> AsyncGenerator[StreamedAnswer, None]:
+        """GET a data file with the body as it comes, tried once: only the caller knows how to resume.
+
+        ``stall`` (seconds) holds for each wait for the next bytes. ``is_guess``: no program has opened the file yet, so
+        only servers are asked of which one has opened another. A server that is down is asked all the same.
+        """
+        begins_by = trio.current_time() + (QUICK_LOOK if self.is_gone(url) else self.deadline)
+        async with self._streamed(url, headers, begins_by, stall, of_file=True, is_guess=is_guess) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _streamed(
         self,
         url: str,
+        headers: Mapping[str, str] | None,
+        begins_by: float,
+        longest_wait: float,
         *,
-        headers: Mapping[str, str] | None = None,
-        deadline: float | None = None,
-        stall: float | None = None,
+        of_file: bool = False,
+        is_guess: bool = False,
     ) -> AsyncGenerator[StreamedAnswer, None]:
-        """GET with the body as it comes, tried once: only the caller knows how to resume.
-
-        The deadline (seconds) holds for the whole body, ``stall`` for each wait for the next bytes. Every status is
-        given. Raises as :meth:`request` does; chunks raise ServerFault.
-        """
-        limit = self.deadline if deadline is None else deadline
-        longest_wait = min(limit, READ_TIMEOUT if stall is None else stall)
-        with trio.move_on_after(limit) as scope:
-            begins_by = trio.current_time() + min(limit, self.deadline)
+        body = {"read_timeout": longest_wait}
+        async with self._send("GET", url, headers, body, begins_by, of_file=of_file, is_guess=is_guess) as response:
+            answer = answers.streamed(response)
             try:
-                async with self._send("GET", url, headers, {"timeout": timeouts(longest_wait)}, begins_by) as response:
-                    chunks = _chunks(response)
-                    try:
-                        yield StreamedAnswer(
-                            response.status_code, response.headers, str(response.url), chunks, _read_into(response)
-                        )
-                    finally:
-                        await _end(response, chunks)
-            except _Again as again:
-                raise again.final from again
-        if scope.cancelled_caught:
-            raise _too_late(url, limit)
+                yield answer
+            finally:
+                await answers.end(response, answer)
 
     @asynccontextmanager
     async def _send(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: Mapping[str, Any], ends: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: Mapping[str, Any],
+        ends: float,
+        *,
+        of_file: bool = False,
+        is_guess: bool = False,
     ) -> AsyncGenerator[httpx.Response, None]:
-        """Send and follow redirects, each with the credentials of its own origin; the answer begins before ``ends``."""
-        first = origin_of(url)
-        for _ in range(MAXIMUM_REDIRECTS + 1):
+        """Send and follow redirects; the answer begins before ``ends``.
+
+        A server that is down is waited for by who asks for a file, not by who asks the API.
+        """
+        given = dict(headers or {})
+        passed: set[str] = set()
+        while len(passed) <= MAXIMUM_REDIRECTS and url not in passed:
+            passed.add(url)
+            server = checked(url)
             origin = self.origin(url)
-            _refuse_if_down(origin, url)
-            if origin.paused_until > ends:
-                raise _throttled(origin.base, origin.paused_until - trio.current_time(), url)
-            await origin.wait_for_turn()
-            # No await may stand between taking the limiter and the request: see Origin.
-            async with origin.limiter:
-                _refuse_if_down(origin, url)
-                fitting = _headers(origin, headers, foreign=origin.base != first)
-                for beginning, signature in self._signatures.items():
-                    if url.startswith(beginning):
-                        fitting |= signature(method, url)
-                request = origin.client.build_request(method, url, headers=fitting, **body)
-                response = await self._begin(origin, request, ends)
+            if origin.is_proxied:
+                self.boundary.check_name(server)
+            if is_guess and not origin.is_opened:
+                raise errors.AddressRefused(f"No program has opened a file of {origin.base} yet.", url=shown(url))
+            origin.is_opened |= of_file
+            if not of_file:
+                origin.refuse_if_down(url)
+            async with origin.permission(ends, url):
+                # No await may stand between taking the limiter and the request: see Origin.
+                if not of_file:
+                    origin.refuse_if_down(url)
+                body_received = counters.Body(counted.files if of_file else counted.api)
+                body_received.traffic.sent()
+                began = trio.current_time()
+                response = await self._begin(
+                    origin, method, url, self.headers_for(origin, given, method, url, of_file), body, ends
+                )
+                response.extensions[answers.RECEIVED] = body_received
                 try:
-                    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                        origin.pause(retry_after(response.headers))
+                    if response.status_code == TOO_MANY_REQUESTS:
+                        origin.pause(requested_pause(response.status_code, response.headers) or 0.0)
                     location = response.headers.get("location")
                     if not (response.has_redirect_location and location and method in SAFE_METHODS):
                         yield response
                         return
-                    url = urljoin(url, location)
+                    target = redirected(url, location)
                 finally:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                         await response.aclose()
-        raise errors.ServerFault(f"{shown(url)} redirects more than {MAXIMUM_REDIRECTS} times.", url=shown(url))
+                    milliseconds, count = 1000 * (trio.current_time() - began), body_received.received
+                    log.debug(
+                        "%s %s: %d, %d bytes in %.1f ms", method, shown(url), response.status_code, count, milliseconds
+                    )
+            if checked(target) != server:
+                _refuse_if_readable(server, target)
+                given = {
+                    name: value for name, value in given.items() if name.lower() not in {"authorization", "cookie"}
+                }
+            url = target
+        how = "in a circle" if url in passed else f"more than {MAXIMUM_REDIRECTS} times"
+        raise errors.ServerFault(f"{shown(url)} redirects {how}.", status=302, url=shown(url))
 
-    async def _begin(self, origin: Origin, request: httpx.Request, ends: float) -> httpx.Response:
+    def in_a_row(self, url: str) -> AbstractAsyncContextManager[None]:
+        """The requests that this task sends to the server of ``url`` follow each other without waiting for others."""
+        return self.origin(url).in_a_row(trio.current_time() + self.deadline, url)
+
+    async def _begin(
+        self, origin: Origin, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any], ends: float
+    ) -> httpx.Response:
         """Send, and wait for the beginning of the answer."""
-        url = str(request.url)
         started = trio.current_time()
         with trio.CancelScope(deadline=ends) as scope:
             origin.waiting.add(scope)
             try:
-                response = await origin.client.send(request, stream=True)
-            except (httpx.ConnectError, httpx.TimeoutException) as error:
-                origin.refusal = reason(error) if isinstance(error, httpx.ConnectError) else None
-                origin.has_failed(self._nursery, started)
-                words = origin.refusal or _words(error)
-                unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-                kind = errors.NotConnected if unsent else errors.Unreachable
-                raise _Again(kind(f"{origin.base} cannot be reached: {words}.", url=shown(url))) from error
-            except httpx.HTTPError as error:
-                raise _Again(_broken(url, error)) from error
+                request = make_request(method, url, headers, **body)
+                response = await origin.transport.handle_async_request(request)
+            except failures.FAILURES as error:
+                failure = failures.before_answer(error, origin.base, url)
+                if isinstance(failure, errors.Unreachable):
+                    origin.refusal = reason(error) if isinstance(error, httpx.ConnectError) else None
+                    origin.has_failed(self.tasks, started)
+                raise failure from error
             finally:
                 origin.waiting.discard(scope)
-            origin.has_answered()
+            response.request = request
+            origin.link.answered(trio.current_time() - started)
+            origin.has_answered(url if method == "GET" and response.is_success else None)
             return response
         if origin.down_since is not None:
-            raise errors.Unreachable(_down(origin), url=shown(url))
-        origin.has_failed(self._nursery, started)
-        raise _too_late(url, trio.current_time() - started)
-
-    def _ask_for_retry(self, answer: Answer) -> None:
-        if answer.status == httpx.codes.TOO_MANY_REQUESTS:
-            seconds = retry_after(answer.headers)
-            raise _Again(_throttled(origin_of(answer.url), seconds, answer.url), pause=seconds, answer=answer)
-        if answer.status in RETRIED_STATUSES:
-            fault = errors.ServerFault(f"{shown(answer.url)} answered {answer.status}.", status=answer.status)
-            pause = retry_after(answer.headers) if "retry-after" in answer.headers else None
-            raise _Again(fault, pause=pause, answer=answer)
+            raise errors.Unreachable(origin.trouble, url=shown(url))
+        origin.has_failed(self.tasks, started)
+        raise failures.too_late(url, trio.current_time() - started)
 
 
 @asynccontextmanager
-async def open_network(*, deadline: float = 30.0, file_connections: int = 16) -> AsyncGenerator[Network, None]:
-    """The network of a drive, for as long as the block lasts; ``deadline`` in seconds."""
-    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+async def open_network(
+    *, deadline: float = 30.0, file_connections: int = 16, allowed_networks: Sequence[IpNetwork] = ()
+) -> AsyncGenerator[Network, None]:
+    """The network of a drive, for as long as the block lasts; ``deadline`` in seconds.
+
+    Raises ConfigurationError where the environment names proxies or certificates that cannot be used.
+    """
+    check_environment()
     keep_freed()
     # httpx tells every address it asks, signatures in it included.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    async with background_tasks() as nursery:
-        network = Network(nursery, deadline=deadline, file_connections=file_connections)
+    async with background_tasks() as tasks:
+        network = Network(
+            tasks, deadline=deadline, file_connections=file_connections, allowed_networks=allowed_networks
+        )
         try:
             yield network
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
-                for origin in network._origins.values():  # noqa: SLF001 - the same module owns both
-                    await origin.client.aclose()
+                await network.close()
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that an answer asks to wait: a number or a date (RFC 9110); 1 where it does not say."""
-    value = headers.get("retry-after", "")
-    if value.strip().isdecimal():
-        return max(SHORTEST_PAUSE, float(value))
-    try:
-        return max(SHORTEST_PAUSE, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 1.0
+def check_environment() -> None:
+    """Raise ConfigurationError where the environment names proxies or certificates that cannot be used."""
+    proxies_of(os.environ)
+    certificates()
 
 
-async def _retrying(attempt: Callable[[], Awaitable[Answer]], limit: float) -> Answer:
-    """Try as often as makes sense within so many seconds."""
-    ends = trio.current_time() + limit
-    failures = 0
+@dataclass(frozen=True)
+class _Try:
+    """What came of sending a request once."""
 
-    def backoff(error: Exception) -> bool | float:
-        nonlocal failures
-        if not isinstance(error, _Again):
-            return False
-        if not isinstance(error.final, errors.Throttled):
-            failures += 1
-        if failures >= TRIES:
-            return False
-        if error.pause is None:
-            return True
-        return error.pause if trio.current_time() + error.pause < ends else False
+    answer: Answer | None
+    failure: errors.AlyxfsError | None
+    """Why it may be sent again."""
 
-    tries = stamina.retry_context(
-        on=backoff, attempts=None, timeout=limit, wait_initial=0.2, wait_jitter=0.2, wait_max=5
-    )
-    async for trial in tries:
-        with trial:
-            return await attempt()
-    raise AssertionError("stamina ends its loop by an answer or an exception")
+    @property
+    def pause(self) -> float | None:
+        """Seconds that the server asks to wait."""
+        return None if self.answer is None else requested_pause(self.answer.status, self.answer.headers)
+
+    def answer_or_failure(self) -> Answer:
+        """The answer, a gateway's included; else raises the failure."""
+        if self.answer is not None and (self.failure is None or self.answer.status in GATEWAY_STATUSES):
+            return self.answer
+        assert self.failure is not None
+        raise self.failure
 
 
-async def _whole(response: httpx.Response) -> bytes:
-    parts, length = [], 0
-    try:
-        async for part in response.aiter_bytes():
-            parts.append(part)
-            length += len(part)
-            if length > LARGEST_BODY:
-                raise errors.TooLarge(f"{shown(str(response.url))} sends more than {LARGEST_BODY} bytes.")
-    except httpx.HTTPError as error:
-        raise _Again(_broken(str(response.url), error)) from error
-    return b"".join(parts)
+def _failure_of(answer: Answer) -> errors.AlyxfsError | None:
+    """What an answer is that asks to come again later."""
+    if answer.status == TOO_MANY_REQUESTS:
+        pause = requested_pause(answer.status, answer.headers) or 0.0
+        return failures.throttled(server_of(answer.url).base, pause, answer.url)
+    if answer.status in GATEWAY_STATUSES:
+        return errors.ServerFault(f"{shown(answer.url)} answered {answer.status}.", status=answer.status)
+    return None
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.aiter_raw():
-            yield chunk
-    except httpx.HTTPError as error:
-        raise _broken(str(response.url), error) from error
-
-
-def _read_into(response: httpx.Response) -> Callable[[memoryview], Awaitable[int]] | None:
-    body = response.extensions.get("body")
-    if not isinstance(body, Body) or not body.is_announced:
-        return None
-
-    async def read_into(buffer: memoryview) -> int:
-        try:
-            return await body.read_into(buffer)
-        except httpx.HTTPError as error:
-            raise _broken(str(response.url), error) from error
-
-    return read_into
-
-
-async def _end(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
-    """Leave no generator suspended where the reader left before the end: httpx nests six of them, and closes none.
-
-    With the connection closed the next read fails, which unwinds them all.
-    """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        if not response.is_stream_consumed or response.is_closed:
-            return
-        body = response.extensions.get("body")
-        await (body.break_off() if isinstance(body, Body) else response.extensions["network_stream"].aclose())
-        try:
-            async for _ in chunks:
-                pass
-        except errors.ServerFault as error:
-            log.debug("left before its end: %s", error)
-
-
-def _headers(origin: Origin, headers: Mapping[str, str] | None, *, foreign: bool) -> dict[str, str]:
-    """Fit the headers to the origin: a redirect to another one must not take the first one's credentials along."""
-    merged = {
-        name: value
-        for name, value in (headers or {}).items()
-        if not (foreign and name.lower() in {"authorization", "cookie"})
-    }
-    authorization = origin.authorization() if origin.authorization else None
-    if authorization is not None and not any(name.lower() == "authorization" for name in merged):
-        merged["Authorization"] = authorization
-    return merged
-
-
-def _refuse_if_down(origin: Origin, url: str) -> None:
-    if origin.down_since is not None:
-        raise errors.NotConnected(_down(origin), url=shown(url))
-
-
-def _down(origin: Origin) -> str:
-    trouble = f"cannot be reached: {origin.refusal}" if origin.refusal else "does not answer"
-    return f"{origin.base} {trouble}; it is asked again in the background."
-
-
-def _throttled(base: str, pause: float, url: str) -> errors.Throttled:
-    return errors.Throttled(
-        f"{base} asks for a pause of {pause:.0f} s (too many requests). Try again then.", status=429, url=shown(url)
-    )
-
-
-def _too_late(url: str, limit: float) -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded(f"{shown(url)} did not answer within {limit:.3g} s.", url=shown(url))
-
-
-def _broken(url: str, error: Exception) -> errors.ServerFault:
-    return errors.ServerFault(f"The answer of {shown(url)} broke off: {_words(error)}.", url=shown(url))
-
-
-def _words(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    log.info("trying again in %.1f s after: %s", details.wait_for, details.caused_by)
+def _refuse_if_readable(server: Server, target: str) -> None:
+    """Nobody on the way may read or change what was asked for over https."""
+    if server.scheme == "https" and server_of(target).scheme == "http":
+        raise errors.AddressRefused(f"{server.base} leads from https to {shown(target)}, which anybody can read.")

@@ -6,23 +6,32 @@ is received from the socket straight into the caller's memory: through httpcore 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 import h11
 import httpx
 import trio
 
-from alyxfs.net.sockets import RECEIVE, PlainStream, TlsStream, connect
+from alyxfs.net.sockets import RECEIVE, PlainStream, TlsStream
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 HEAD = 64 * 1024
 """Bytes read at a time until the head of an answer has come; what of the body comes along is copied once more."""
 LONGEST_HEAD = 256 * 1024
 """Bytes."""
-PORTS = {"http": 80, "https": 443}
+MOST_INTERIM_ANSWERS = 10
+"""Of the statuses 100 to 199, before the answer itself."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""They may be sent again."""
+DOUBTED_AFTER = 3.0
+"""Seconds that a connection lay idle, after which it is not waited for long: networks lose connections in silence."""
+DOUBTFUL_WAIT = 3.0
+"""Seconds that a connection in doubt may take to begin an answer; then the request goes over a new one."""
+WRITES_WITHIN = 1.0
+"""Seconds that a connection may have lain idle to be used for what must not be sent twice."""
 Timeouts: TypeAlias = "Mapping[str, float | None]"
 """Seconds for ``connect``, ``read`` and ``write``; None: for ever."""
 
@@ -33,17 +42,62 @@ class Transport(httpx.AsyncBaseTransport):
     State: ``_idle`` changes only between two awaits.
     """
 
-    def __init__(self, context: ssl.SSLContext, keepalive_seconds: float) -> None:
-        self._context = context
-        self._keepalive = keepalive_seconds
+    def __init__(self, dial: Callable[[float | None], Awaitable[PlainStream | TlsStream]], keepalive: float) -> None:
+        self._dial = dial
+        """Makes a connection, in so many seconds."""
+        self._keepalive = keepalive
+        """Seconds that an idle connection is used again."""
         self._idle: list[tuple[PlainStream | TlsStream, float]] = []
-        """With the trio time until which each may be used. The last one used is used next: it is the least likely to
-        have been closed."""
+        """With the time since when each is idle, see :func:`_now`. The last one used is used next: it is the least
+        likely to have been closed."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; see httpx."""
-        timeouts = request.extensions.get("timeout", {})
-        stream = await self._take() or await self._connect(request.url, timeouts)
+        """Send a request; see httpx. A connection that turns out to be dead costs a safe request a short wait."""
+        timeouts: Timeouts = request.extensions.get("timeout", {})
+        is_safe = request.method in SAFE_METHODS
+        stream, idle_for = await self._take(is_safe=is_safe)
+        if stream is not None and is_safe:
+            is_doubtful = idle_for >= DOUBTED_AFTER
+            try:
+                with trio.fail_after(DOUBTFUL_WAIT if is_doubtful else float("inf")):
+                    return await self._ask_and_close(stream, request, timeouts)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                pass  # it was closed while nobody looked
+            except trio.TooSlowError:
+                await self._close_idle()  # what was idle for as long is as dead
+        elif stream is not None:
+            return await self._ask_and_close(stream, request, timeouts)
+        return await self._ask_and_close(await self._dial(timeouts.get("connect")), request, timeouts)
+
+    def release(self, stream: PlainStream | TlsStream) -> None:
+        """Take a connection for the next request, whose last answer has been read."""
+        self._idle.append((stream, _now()))
+
+    async def aclose(self) -> None:
+        """Close every idle connection; each of the others closes with its answer."""
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop()[0].aclose()
+
+    async def _take(self, *, is_safe: bool) -> tuple[PlainStream | TlsStream | None, float]:
+        """A connection that is still good, as far as can be seen, and for how many seconds it lay idle."""
+        while self._idle:
+            stream, since = self._idle[-1]
+            idle_for = _now() - since
+            if not is_safe and WRITES_WITHIN < idle_for < self._keepalive:
+                break  # the others are idle for longer still
+            self._idle.pop()
+            if idle_for < self._keepalive and not stream.has_ended():
+                return stream, idle_for
+            with trio.CancelScope(shield=True):
+                await stream.aclose()
+        return None, 0.0
+
+    async def _ask_and_close(
+        self, stream: PlainStream | TlsStream, request: httpx.Request, timeouts: Timeouts
+    ) -> httpx.Response:
         try:
             return await self._ask(stream, request, timeouts)
         except BaseException:
@@ -51,32 +105,6 @@ class Transport(httpx.AsyncBaseTransport):
             with trio.CancelScope(shield=True):
                 await stream.aclose()
             raise
-
-    def give_back(self, stream: PlainStream | TlsStream) -> None:
-        """Take a connection for the next request, whose last answer has been read."""
-        self._idle.append((stream, trio.current_time() + self._keepalive))
-
-    async def aclose(self) -> None:
-        """Close every idle connection; each of the others closes with its answer."""
-        while self._idle:
-            await self._idle.pop()[0].aclose()
-
-    async def _take(self) -> PlainStream | TlsStream | None:
-        """An idle connection that is still good."""
-        while self._idle:
-            stream, usable_until = self._idle.pop()
-            if trio.current_time() < usable_until and not stream.has_ended():
-                return stream
-            with trio.CancelScope(shield=True):
-                await stream.aclose()
-        return None
-
-    async def _connect(self, url: httpx.URL, timeouts: Timeouts) -> PlainStream | TlsStream:
-        host = url.raw_host.decode("ascii")
-        plain = await connect(host, url.port or PORTS[url.scheme], timeouts.get("connect"))
-        if url.scheme == "http":
-            return plain
-        return await plain.start_tls(self._context, host, timeouts.get("connect"))
 
     async def _ask(self, stream: PlainStream | TlsStream, request: httpx.Request, timeouts: Timeouts) -> httpx.Response:
         protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
@@ -113,8 +141,11 @@ class Body(httpx.AsyncByteStream):
         self._timeout = timeout
         self._missing = length
         """Bytes that are still to come; None where h11 has to tell."""
-        self._begun = memoryview(protocol.trailing_data[0] if length is not None else b"")[:length]
+        came = memoryview(protocol.trailing_data[0])
+        self._begun = came[: length or 0]
         """What came with the head."""
+        self._has_surplus = length is not None and len(came) > length
+        """Whether more came than was asked for: what follows would be read as the answer to the next request."""
         self._ended = False
 
     @property
@@ -163,9 +194,9 @@ class Body(httpx.AsyncByteStream):
         if self._missing is None:
             is_reusable = self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
         else:
-            is_reusable = self._protocol.our_state is h11.DONE and self._missing == 0
+            is_reusable = self._protocol.our_state is h11.DONE and self._missing == 0 and not self._has_surplus
         if is_reusable:
-            self._transport.give_back(self._stream)
+            self._transport.release(self._stream)
         else:
             await self._stream.aclose()
 
@@ -204,6 +235,7 @@ async def _send(
 
 
 async def _head(protocol: h11.Connection, stream: PlainStream | TlsStream, timeouts: Timeouts) -> h11.Response:
+    interim = 0
     while True:
         event = protocol.next_event()
         if event is h11.NEED_DATA:
@@ -213,6 +245,10 @@ async def _head(protocol: h11.Connection, stream: PlainStream | TlsStream, timeo
             protocol.receive_data(received)
         elif isinstance(event, h11.Response):
             return event
+        else:
+            interim += 1
+            if interim > MOST_INTERIM_ANSWERS:
+                raise h11.RemoteProtocolError("more interim answers than make sense")
 
 
 def _announced(request: httpx.Request, head: h11.Response) -> int | None:
@@ -222,3 +258,8 @@ def _announced(request: httpx.Request, head: h11.Response) -> int | None:
     if request.method != "GET" or head.status_code not in {200, 206} or b"transfer-encoding" in headers:
         return None
     return int(length) if length.isdigit() else None
+
+
+def _now() -> float:
+    """Seconds on a clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

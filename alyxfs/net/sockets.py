@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 import trio
 
+from alyxfs.tasks import background_tasks, nobody_waits
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
 Received = TypeVar("Received")
 
 RECEIVE = 1024 * 1024
 """Bytes taken from a socket at a time: 0.5 s of CPU a GiB, at 256 KiB 0.7, at 64 KiB 1.3 (nginx on loopback)."""
-FRESH = 0.5
-"""Seconds after a read in which no server closes an idle connection: looking takes longer than it is worth."""
+NEXT_ADDRESS = 0.25
+"""Seconds after which a host's next address is tried, too (RFC 8305)."""
+DEAD_PEER_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 12_000),
+)
+"""Seconds, tries, and at last milliseconds: a connection whose other end is silent for some 12 s is at its end."""
 DECRYPT = 256 * 1024
 """Bytes decrypted at a time into a buffer that each TLS connection keeps."""
 
@@ -32,9 +42,18 @@ DECRYPT = 256 * 1024
 class PlainStream:
     """A TCP connection."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, peer: str) -> None:
         self._stream = stream
-        self._read_at = 0.0
+        self.peer = peer
+        """The IP address at the other end."""
+
+    def notice_dead_peers(self) -> None:
+        """Have the kernel end the connection where nothing comes back from the other end's kernel any more.
+
+        A server that only takes its time still acknowledges; a network that is gone does not.
+        """
+        for level, option, value in DEAD_PEER_OPTIONS:
+            self._stream.socket.setsockopt(level, option, value)
 
     async def read(self, most: int, timeout: float | None = None) -> bytes:
         """What has arrived, or the next bytes; empty at the end."""
@@ -48,11 +67,9 @@ class PlainStream:
         # trio.fail_after does the same at twice the cost, at each of the many pieces of a file.
         with trio.CancelScope(deadline=trio.current_time() + _seconds(timeout)):
             try:
-                received = await receiving
+                return await receiving
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise httpx.ReadError(reason(error)) from error
-            self._read_at = trio.current_time()
-            return received
         raise httpx.ReadTimeout("no bytes for too long a time")
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -89,9 +106,11 @@ class PlainStream:
         return secured
 
     def has_ended(self) -> bool:
-        """Whether the server has closed the connection, which is idle, or said something that nobody asked for."""
-        fresh = trio.current_time() < self._read_at + FRESH and self._stream.socket.fileno() >= 0
-        return not fresh and _is_readable(self._stream.socket)
+        """Whether the server has closed the connection, which is idle, or said something that nobody asked for.
+
+        That would be read as the answer to the next request. To look takes some microseconds.
+        """
+        return _is_readable(self._stream.socket)
 
 
 class TlsStream:
@@ -145,7 +164,7 @@ class TlsStream:
 
     def has_ended(self) -> bool:
         """See PlainStream."""
-        return self._plain.has_ended()
+        return bool(self._tls.pending() or self._incoming.pending) or self._plain.has_ended()
 
     def _decrypt_into(self, buffer: memoryview) -> int | None:
         """How many bytes the records received so far gave: None if more are needed, 0 at the end of the connection."""
@@ -176,15 +195,60 @@ class TlsStream:
             await self._plain.write(self._outgoing.read(), timeout)
 
 
-async def connect(host: str, port: int, timeout: float | None) -> PlainStream:
-    """Connect; the fastest of the host's addresses is taken."""
+async def resolve(host: str, port: int) -> list[str]:
+    """The IP addresses of a host, best first."""
     try:
-        with trio.fail_after(_seconds(timeout)):
-            return PlainStream(await trio.open_tcp_stream(host, port))
-    except trio.TooSlowError as error:
-        raise httpx.ConnectTimeout("no connection in time") from error
-    except (OSError, trio.BrokenResourceError) as error:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
         raise httpx.ConnectError(reason(error)) from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+async def connect(addresses: Sequence[str], port: int) -> PlainStream:
+    """Connect to one of these IP addresses: the next one is tried where one refuses, or takes its time (RFC 8305)."""
+    race = _Race(port)
+    try:
+        async with background_tasks() as tasks:
+            for address in addresses:
+                tasks.start(race.attempt, address, failed=nobody_waits)
+                with trio.move_on_after(NEXT_ADDRESS):
+                    await race.news.wait()
+                if race.connected:
+                    break
+            while not race.connected and len(race.failures) < len(addresses):
+                await race.news.wait()
+        if not race.connected:
+            raise httpx.ConnectError(reason(race.failures[-1])) from race.failures[-1]
+        stream = race.connected.pop(0)
+        stream.notice_dead_peers()
+        return stream
+    finally:
+        for late in race.connected:
+            with trio.CancelScope(shield=True):
+                await late.aclose()
+
+
+class _Race:
+    """Attempts to connect to the addresses of one host. State: changed by its attempts, between two awaits."""
+
+    def __init__(self, port: int) -> None:
+        self.connected: list[PlainStream] = []
+        self.failures: list[OSError] = []
+        self.news = trio.Event()
+        """Set when an attempt has ended, and then another one takes its place."""
+        self._port = port
+
+    async def attempt(self, address: str) -> None:
+        """Try one address."""
+        try:
+            stream = await trio.open_tcp_stream(address, self._port)
+        except OSError as error:
+            self.failures.append(error)
+        else:
+            self.connected.append(PlainStream(stream, address))
+        finally:
+            news, self.news = self.news, trio.Event()
+            news.set()
 
 
 def reason(error: BaseException) -> str:

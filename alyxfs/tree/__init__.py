@@ -1,10 +1,18 @@
-"""What the drive looks like: one module per kind of directory."""
+"""What the drive looks like: one module per kind of directory.
 
-from alyxfs.tree.catalogue import Catalogue
+Promises: a node says what it is without a request; a look-up makes at most one; no name from the server leads out of
+the drive.
+Needs: ``alyx`` for records and where files stand, ``files`` for their bytes, ``edits`` to change the database.
+"""
+
+from alyxfs.alyx.datasets.catalogue import Catalogue
 from alyxfs.tree.datafile import DataReader
 from alyxfs.tree.drive import Drive
+from alyxfs.tree.error_log import ErrorLog
+from alyxfs.tree.manifest import read_of
 from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader, Writable, Writer
-from alyxfs.tree.workbench import Workbench
+from alyxfs.tree.tables import Tables
+from alyxfs.tree.writing.editing_session import EditingSession
 
 __all__ = [
     "Attributes",
@@ -12,13 +20,16 @@ __all__ = [
     "DataReader",
     "Directory",
     "Drive",
+    "EditingSession",
     "Entries",
+    "ErrorLog",
     "File",
     "Kind",
     "Link",
     "Node",
     "Reader",
-    "Workbench",
+    "Tables",
     "Writable",
     "Writer",
+    "read_of",
 ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from alyxfs import documents, errors
+from alyxfs import errors, json_text
 from alyxfs.edits import Moment, Step, next_step
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, Node, no_such_name
-from alyxfs.tree.scratch import ScratchFile, ScratchHandle
+from alyxfs.tree.writing.scratch import ScratchFile, ScratchHandle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alyxfs.alyx.schema import Endpoint
-    from alyxfs.tree.workbench import Workbench
+    from alyxfs.alyx.schema.read import Endpoint
+    from alyxfs.tree.writing.editing_session import EditingSession
 
 REQUEST = "new.json"
 """What is written to it is sent; what is read from it afterwards is the server's answer."""
@@ -23,10 +23,10 @@ REQUEST = "new.json"
 class ActionDirectory(Directory):
     """One action: ``register-file/new.json``."""
 
-    def __init__(self, endpoint: Endpoint, workbench: Workbench, hidden: Mapping[str, Node]) -> None:
+    def __init__(self, endpoint: Endpoint, editing: EditingSession, hidden: Mapping[str, Node]) -> None:
         self._endpoint = endpoint
         self._hidden = hidden
-        self._request = _RequestFile(endpoint, workbench)
+        self._request = _RequestFile(endpoint, editing)
 
     @property
     def identity(self) -> str:
@@ -56,10 +56,10 @@ class ActionDirectory(Directory):
 class _RequestFile(ScratchFile):
     """What is written is sent once it is whole; then the file holds the answer."""
 
-    def __init__(self, endpoint: Endpoint, workbench: Workbench) -> None:
+    def __init__(self, endpoint: Endpoint, editing: EditingSession) -> None:
         super().__init__(memory=None)  # one for each of two or three addresses
         self._endpoint = endpoint
-        self._workbench = workbench
+        self._editing = editing
 
     @property
     def identity(self) -> str:
@@ -75,14 +75,14 @@ class _RequestFile(ScratchFile):
         generation, content = self.draft.generation, self.draft.content()
         try:
             if step in {Step.SEND, Step.REFUSE}:
-                answer = await self._workbench.editor.act(self._endpoint.name, content)
+                answer = await self._editing.act(self._endpoint.name, content)
                 self.draft.truncate(0)
-                self.draft.write(0, documents.render(answer))
+                self.draft.write(0, json_text.render(answer))
                 self.modified = time.time()
                 generation = self.draft.generation
             elif step is Step.KEEP:
                 reason = f"{self._endpoint.name}/{REQUEST} was closed with text that is no JSON object."
-                await self._workbench.editor.keep_draft(self._endpoint.name, "new", content, reason)
+                await self._editing.editor.keep_draft(self._endpoint.name, "new", content, reason)
         finally:
             self.draft.mark_handled(generation)
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from alyxfs.alyx.datafiles import address_on_the_wire
-from alyxfs.files import Source
+from alyxfs import errors, file_names
+from alyxfs.alyx.datasets.layout import address_on_the_wire
+from alyxfs.files import NO_BYTES, Source
 from alyxfs.tree.node import Attributes, File, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from alyxfs.alyx.datafiles import DataFile
+    from alyxfs.alyx.datasets.layout import DataFile
     from alyxfs.files import FileCache, OpenFile
 
 ESTIMATED_SIZE = 4096
-"""Bytes shown of a file whose size the database does not know, until it has been opened."""
-READ_AT_OPEN = 64 * 1024
-"""Bytes: a smaller file comes whole when it is opened, which costs its reader nothing more, and then its size is true.
-Some sizes in the database are wrong, and tar and mmap believe the size they saw at open."""
+"""Bytes that a listing tells the kernel of a file whose size nobody knows yet. No program sees them, as a look at the
+file is a look-up of its name, which learns the size; but for those that nobody offers, which cannot be opened. Not 0:
+tar takes a file of 0 bytes for empty without opening it."""
 
 
-class Surroundings(Protocol):
+class DataTree(Protocol):
     """The tree that a data file stands in."""
 
-    files: FileCache
+    @property
+    def files(self) -> FileCache:
+        """Where the bytes come from."""
 
     @property
     def modified(self) -> float:
@@ -44,8 +49,11 @@ class Surroundings(Protocol):
     def neighbours(self, file: DataFile) -> Sequence[DataFile]:
         """The files of the same folder with their addresses, as far as they are known; never awaits."""
 
-    async def with_address(self, file: DataFile, *, is_here: bool) -> DataFile:
+    async def with_address(self, file: DataFile, is_here: Callable[[], Awaitable[bool]]) -> DataFile:
         """The file as it can be opened; ``is_here``: some of it is on this machine, which must do if need be."""
+
+    async def addresses(self, file: DataFile) -> Sequence[str]:
+        """Where servers offer the file, best first; at most one request, and of a file that is gone one more."""
 
 
 class DataFileNode(File):
@@ -53,7 +61,9 @@ class DataFileNode(File):
 
     __slots__ = ("_identity", "_tree", "file")
 
-    def __init__(self, tree: Surroundings, identity: str, file: DataFile) -> None:
+    is_fetched = True
+
+    def __init__(self, tree: DataTree, identity: str, file: DataFile) -> None:
         self._tree = tree
         self._identity = identity
         self.file = file
@@ -63,21 +73,66 @@ class DataFileNode(File):
         """The path below the drive."""
         return self._identity
 
+    @property
+    def content(self) -> str:
+        """Which dataset, which of its versions, and whether the file server was found to have something else since."""
+        file = self.file
+        return f"{file.identity}/{file.digest}/{self._tree.files.generation(file.identity, file.digest)}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """See Node."""
+        return (self.file.identity,)
+
     def attributes(self) -> Attributes:
         """The database's size, or the file server's once that is known."""
-        file = self.file
-        size = self._tree.files.known_size(Source(file.identity, file.name, None, file.size, None, file.digest))
+        size = self._known_size()
         if size is None:
-            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0, self._tree.lifetime)
+            return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0, 0.0)
         return Attributes(Kind.FILE, size, self._tree.modified, self._tree.lifetime, self._tree.lifetime)
+
+    @property
+    def knows_size(self) -> bool:
+        """Whether the size that is shown is more than an estimate; never awaits."""
+        return self._known_size() is not None
+
+    async def learn_size(self) -> None:
+        """Ask the file server for the size, where the database does not know it.
+
+        Raises what :meth:`open` does, but for a file whose bytes nobody offers.
+        """
+        if self.knows_size or self.file.identity in self._tree.files.unavailable:
+            return
+        try:
+            opened = await self._tree.files.open(await self.source_with_address())
+        except (errors.NotDownloadable, errors.AccessDenied) as error:
+            self._tree.files.unavailable[self.file.identity] = error
+        else:
+            await opened.close()
+
+    def _known_size(self) -> int | None:
+        file = self.file
+        size = _believable_size(file)
+        return self._tree.files.known_size(Source(file.identity, file.name, None, size, None, file.digest))
 
     async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
         """Open through the cache; no request of the file server where the size is known."""
-        source = await self.source_with_address()
+        return await self._open(await self.source_with_address())
+
+    async def open_here(self, process: int) -> DataReader | None:  # noqa: ARG002 - the same for all
+        """See File. That it is read is no reason to fetch its neighbours."""
+        if not await self.is_whole():
+            return None
+        return await self._open(replace(await self.source_with_address(), neighbours=None))
+
+    async def _open(self, source: Source) -> DataReader:
         opened = await self._tree.files.open(source)
-        if opened.size <= READ_AT_OPEN and self._tree.files.cached_share(source) == 0:
-            await _read_or_close(opened)
-        return DataReader(opened, source.version, source.identity)
+        return DataReader(opened, f"{source.identity}/{source.version}")
+
+    async def is_whole(self) -> bool:
+        """Whether all of it is on this machine."""
+        source = self.source()
+        return (await self._tree.files.state(source)).share == 1 or await self._tree.files.has_copy(source)
 
     @property
     def files(self) -> FileCache:
@@ -91,17 +146,25 @@ class DataFileNode(File):
 
     def source(self) -> Source:
         """The file as far as it is known without asking."""
-        return self._source(self.file)
+        return self._source(self.file, self._identity)
 
     async def source_with_address(self) -> Source:
         """The file as it can be opened."""
+        return self._source(await self._tree.with_address(self.file, self._is_here), self._identity)
+
+    async def _is_here(self) -> bool:
+        """Whether some of it is on this machine, which must do where the server is away."""
         source = self.source()
-        is_here = self._tree.files.cached_share(source) > 0 or any(path.exists() for path in source.local)
-        return self._source(await self._tree.with_address(self.file, is_here=is_here))
+        return (await self._tree.files.state(source)).share > 0 or await self._tree.files.has_copy(source)
+
+    async def refresh(self) -> None:
+        """Forget what is here of it, and fetch it anew; raises what :meth:`open` does."""
+        await self._tree.files.refresh(await self.source_with_address())
 
     async def extended_attributes(self) -> dict[str, str]:
         """Which dataset this is, and how much of it is on this machine."""
         source = self.source()
+        state = await self._tree.files.state(source)
         attributes = {
             **self._tree.about(),
             "id": self.file.identity,
@@ -110,40 +173,59 @@ class DataFileNode(File):
             "hash": self.file.digest,
             "qc": self.file.qc,
             "revision": self.file.revision,
-            "cached": f"{self._tree.files.cached_share(source):.0%}",
-            "pinned": "yes" if self._tree.files.is_pinned(source) else "no",
+            "cached": f"{math.floor(100 * state.share)}%",
+            "pinned": "yes" if state.is_pinned else "no",
         }
-        if url := source.url:
+        if url := self._tree.files.address(source):
             attributes["url"] = url
-        if remark := self._tree.files.remark(source):
-            attributes["remark"] = remark
+        if state.remark:
+            attributes["remark"] = state.remark
         return attributes
 
-    def _source(self, file: DataFile, *, with_neighbours: bool = True) -> Source:
+    def description(self) -> dict[str, object]:
+        """What a copy of it elsewhere must be told of: ``path``, ``size`` (bytes), ``md5`` (None where not known) …"""
+        file = self.file
+        return {
+            "path": self._identity,
+            "size": self.attributes().size,
+            "dataset": file.identity,
+            "session": self._tree.about().get("session"),
+            "hash": file.digest,
+            "md5": file.md5,
+            "qc": file.qc,
+            "is_default": file.is_default,
+        }
+
+    def _source(self, file: DataFile, place: str, *, with_neighbours: bool = True) -> Source:
         return Source(
             identity=file.identity,
             name=file.name,
             url=address_on_the_wire(file.url) if file.url else None,
-            size=file.size,
+            size=_believable_size(file),
             digest=file.md5,
             version=file.digest,
             local=self._tree.local_copies(file),
+            place=place,
             neighbours=self._neighbour_sources if with_neighbours else None,
+            copies=functools.partial(self._addresses, file),
         )
+
+    async def _addresses(self, file: DataFile) -> list[str]:
+        return [address_on_the_wire(address) for address in await self._tree.addresses(file)]
 
     def _neighbour_sources(self) -> list[Source]:
         neighbours = sorted(self._tree.neighbours(self.file), key=lambda file: file.name)
-        return [self._source(file, with_neighbours=False) for file in neighbours]
+        folder = self._identity.rpartition("/")[0]
+        places = [f"{folder}/{file_names.encode(file.name)}" for file in neighbours]
+        return [
+            self._source(file, place, with_neighbours=False) for file, place in zip(neighbours, places, strict=True)
+        ]
 
 
 class DataReader:
     """An open data file."""
 
-    def __init__(self, opened: OpenFile, content_version: str, dataset: str) -> None:
-        self.dataset = dataset
-        """UUID of the dataset whose bytes these are."""
-        self.size_at_open = opened.size
-        """Bytes; the size turns out smaller where the database is wrong."""
+    def __init__(self, opened: OpenFile, content_version: str) -> None:
         self._opened = opened
         self._content_version = content_version
 
@@ -170,9 +252,6 @@ class DataReader:
         await self._opened.close()
 
 
-async def _read_or_close(opened: OpenFile) -> None:
-    try:
-        await opened.read(0, opened.size)
-    except BaseException:
-        await opened.close()
-        raise
+def _believable_size(file: DataFile) -> int | None:
+    """The database's, unless it is that of an empty file with the hash of another one: tar does not even open such."""
+    return None if file.size == 0 and file.md5 not in {None, NO_BYTES} else file.size

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alyxfs.alyx.quirks.reading import FAILS, FILTERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from alyxfs.alyx.schema import Endpoint, Field, Filter
-
-LOOSE_FILTERS = {
-    ("sessions", "subject"): "ignores upper and lower case",
-    ("sessions", "lab"): "ignores upper and lower case",
-    ("sessions", "project"): "matches part of the text",
-    ("sessions", "projects"): "matches part of the text",
-    ("sessions", "task_protocol"): "matches part of the text",
-    ("sessions", "location"): "matches part of the text",
-}
-"""Filters that find more than they name (measured on Alyx 3.6.1)."""
-
-BROKEN_FILTERS = {
-    ("weighings", "date_range"): "the server fails on it",
-    ("weighings", "users"): "the server fails on it",
-    ("weighings", "lab"): "the server fails on it",
-}
-"""Filters that the schema offers and the server answers with 500 (measured on Alyx 3.6.1)."""
+    from alyxfs.alyx.schema.read import Endpoint, Field, Filter
 
 
 def schema_document(endpoint: Endpoint) -> dict[str, Any]:
@@ -50,7 +35,7 @@ def schema_document(endpoint: Endpoint) -> dict[str, Any]:
             name: {
                 "type": offered.kind,
                 "description": offered.description,
-                "remark": LOOSE_FILTERS.get((endpoint.name, name)) or BROKEN_FILTERS.get((endpoint.name, name)),
+                "remark": FILTERS.get((endpoint.name, name)),
             }
             for name, offered in endpoint.filters.items()
         },
@@ -86,13 +71,17 @@ def _filters(endpoint: Endpoint) -> Iterable[str]:
         return
     yield f"`{endpoint.name}/<filter>=<value>/` holds the records that the server selects; nested directories mean"
     yield '"and". A `/` in a value is written `%2F`, a `%` as `%25`.'
+    failing = sorted(name for name in endpoint.filters if FILTERS.get((endpoint.name, name)) == FAILS)
     yield from ("", "| filter | type | |", "|---|---|---|")
     for name, offered in sorted(endpoint.filters.items()):
-        yield f"| {name} | {offered.kind} | {_remark(endpoint, name, offered)} |"
+        if name not in failing:
+            yield f"| {name} | {offered.kind} | {_remark(endpoint, name, offered)} |"
+    if failing:
+        yield from ("", f"The server names these, too, and fails on each value of them: {', '.join(failing)}.")
 
 
 def _remark(endpoint: Endpoint, name: str, offered: Filter) -> str:
-    remark = LOOSE_FILTERS.get((endpoint.name, name)) or BROKEN_FILTERS.get((endpoint.name, name)) or ""
+    remark = FILTERS.get((endpoint.name, name)) or ""
     words = " ".join(offered.description.split()).replace("|", "\\|")
     return "; ".join(part for part in (words, remark) if part)
 

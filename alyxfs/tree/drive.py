@@ -4,85 +4,112 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from alyxfs import __version__, documents, errors, names
-from alyxfs.alyx.tables import TABLES
+from alyxfs import __version__, defects, errors, file_names
+from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
+from alyxfs.alyx.datasets.aggregates import Aggregates
+from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.tree.actions import ActionDirectory
-from alyxfs.tree.aggregates import NAME as AGGREGATES
-from alyxfs.tree.control import NAME as CONTROL
-from alyxfs.tree.control import FixedDirectory, TextFile, control_directory
-from alyxfs.tree.data import SESSION_DEPTH, DataDirectory, SessionDirectory
+from alyxfs.tree.data import DataDirectory
+from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.describe import help_document, schema_document
-from alyxfs.tree.edited import EditedDirectory
+from alyxfs.tree.dot_alyxfs import NAME as CONTROL
+from alyxfs.tree.dot_alyxfs import FixedDirectory, TextFile, control_directory, readable_json
 from alyxfs.tree.endpoint import EndpointDirectory
+from alyxfs.tree.error_log import ErrorLog
+from alyxfs.tree.file_tree import Data, SessionDirectory
+from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
 from alyxfs.tree.record import RecordFile
+from alyxfs.tree.tables.files import DATA, SESSION_DEPTH, FileTables
+from alyxfs.tree.writing.directory import EditedDirectory
+from alyxfs.visible_text import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from alyxfs.alyx.library import Library
-    from alyxfs.alyx.schema import Endpoint, Schema
+    from alyxfs.alyx.datasets.catalogue import Catalogue
+    from alyxfs.alyx.metadata.cache import MetadataCache
+    from alyxfs.alyx.schema.read import Endpoint, Schema
+    from alyxfs.edits import SaveResult
     from alyxfs.files import FileCache
-    from alyxfs.tree.catalogue import Catalogue
     from alyxfs.tree.node import Node
-    from alyxfs.tree.workbench import Workbench
+    from alyxfs.tree.tables import Tables
+    from alyxfs.tree.writing.editing_session import EditingSession
 
-DATA = "data"
-REMEMBERED_ERRORS = 1000
-"""Lines that ``.alyxfs/errors.log`` keeps."""
+SHOWN_ERRORS = 5
+"""Of the last ones, in ``status.json``."""
 
 
 class Drive:
     """One mounted Alyx."""
 
-    def __init__(self, library: Library, schema: Schema, catalogue: Catalogue, files: FileCache) -> None:
+    def __init__(
+        self, metadata: MetadataCache, schema: Schema, catalogue: Catalogue, files: FileCache, tables: Tables
+    ) -> None:
         self._catalogue = catalogue
-        self.library = library
+        self._tables = tables
+        self.metadata = metadata
         self.files = files
         self._schema = schema
-        self._is_writable = False
-        self._errors: deque[str] = deque(maxlen=REMEMBERED_ERRORS)
+        self.is_writable = False
+        self.may_only_read = False
+        """Whether the server refuses what this user writes, though the drive is writable."""
+        self._editing: EditingSession | None = None
+        """Set once, before the drive is mounted."""
+        self.errors = ErrorLog()
         self._mounted_at = time.time()
-        self.orders = ""
-        """Path of the socket at which the drive takes orders."""
+        self.control_socket = ""
+        """Path of the socket at which the drive takes commands."""
+        self.cache_remarks: Callable[[], list[str]] = list
+        """What people should know of the cache, as sentences."""
+        self.figures: Callable[[], dict[str, object]] = dict
+        """What is measured, for ``status.json``."""
+        self.number_of_inodes: Callable[[], int] = int
+        """How many the kernel remembers."""
         self.root = self._root(None)
+        metadata.oddities.tell = lambda where, sentence: self.errors.note("listing", where, sentence)
 
-    def allow_writing(self, workbench: Workbench, rejected: Path) -> None:
+    def allow_writing(self, editing: EditingSession, rejected: Path) -> None:
         """Make endpoints writable; called once, before the drive is mounted."""
-        self._is_writable = True
-        self.root = self._root(workbench, rejected)
+        self.is_writable = True
+        self._editing = editing
+        self.root = self._root(editing, rejected)
         self._catalogue.session_name_lifetime = 0.0
 
-    def _root(self, workbench: Workbench | None, rejected: Path | None = None) -> FixedDirectory:
+    def undone(self, result: SaveResult) -> None:
+        """Names that only this drive knows follow a write that was taken back."""
+        if self._editing is not None:
+            self._editing.undone(result)
+
+    def _root(self, editing: EditingSession | None, rejected: Path | None = None) -> FixedDirectory:
         links = Links(self._catalogue)
         children: dict[str, Node] = {}
         for name, endpoint in sorted(self._schema.endpoints.items()):
             hidden = _descriptions(endpoint)
             if endpoint.action:
-                if workbench is not None:
-                    children[name] = ActionDirectory(endpoint, workbench, hidden)
-            elif workbench is None:
-                children[name] = EndpointDirectory(self.library, endpoint, self.files, link=links.find, hidden=hidden)
+                if editing is not None:
+                    children[name] = ActionDirectory(endpoint, editing, hidden)
+            elif editing is None:
+                children[name] = EndpointDirectory(
+                    self.metadata, endpoint, self.files, self._tables, link=links.find, hidden=hidden
+                )
             else:
                 children[name] = EditedDirectory(
-                    self.library, endpoint, self.files, workbench, link=links.find, hidden=hidden
+                    self.metadata, endpoint, self.files, self._tables, editing, link=links.find, hidden=hidden
                 )
-        children[DATA] = DataDirectory(self._catalogue, self.files)
-        control = control_directory(self.status, self.error_lines, rejected)
+        aggregates = Aggregates(self._catalogue)
+        file_tables = FileTables(self._catalogue, aggregates, self._tables)
+        children[DATA] = DataDirectory(Data(self._catalogue, aggregates, self.files, file_tables))
+        control = control_directory(self.status, self.errors.lines, rejected)
         return FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
 
-    def note_error(self, operation: str, path: str, sentence: str) -> None:
-        """Remember an error for people; errno is only its summary."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-        self._errors.append(f"{stamp} {operation} {path}: {' '.join(sentence.splitlines())}")
-
-    def error_lines(self) -> str:
-        """The content of ``errors.log``, oldest first."""
-        return "".join(f"{line}\n" for line in self._errors)
+    def forget_idle(self) -> bool:
+        """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
+        return self._catalogue.forget_idle()
 
     async def refresh(self, path: str) -> list[str]:
         """Forget what is known below a path of the drive, so that it is asked for again.
@@ -91,36 +118,53 @@ class Drive:
         """
         parts = [part for part in path.split("/") if part not in {"", "."}]
         if not parts:
+            self.files.doubt_all()
             for name in self._schema.endpoints:
-                self.library.forget(name)
-                self.library.forget_details(name)
+                self.metadata.outdate(name)
+                self.metadata.outdate_details(name)
             return [""]
         if parts[0] == DATA:
             return await self._refresh_data(parts)
         endpoint = self._schema.endpoints.get(parts[0])
         if endpoint is None:
             raise errors.NotFound(f"The drive has no {parts[0]!r}.")
-        self.library.forget(endpoint.name)
+        self.metadata.outdate(endpoint.name)
         node = await self.node_at(parts)
         if isinstance(node, RecordFile):
-            self.library.forget(endpoint.name, node.key)
+            self.metadata.outdate(endpoint.name, node.key)
             return [node.identity]
-        self.library.forget_details(endpoint.name)
+        self.metadata.outdate_details(endpoint.name)
         return [f"endpoint/{endpoint.name}", f"record/{endpoint.name}/"]
 
     async def _refresh_data(self, parts: list[str]) -> list[str]:
+        self.files.unavailable.clear()
+        self.files.doubt_all()
         node = await self.node_at(parts[: SESSION_DEPTH + 1])
         if isinstance(node, SessionDirectory):
-            for place in node.places:
-                await self._catalogue.look_again(place)
+            await self._catalogue.look_again(node.place)
+            await self._refresh_file(parts)
             return ["/".join(parts)]
         for endpoint in ("labs", "sessions", "datasets"):
-            self.library.forget(endpoint)
-        self.library.forget_details("sessions")
-        _, lab, _, subject = [*map(names.decode, parts[:4]), None, None, None][:4]
+            self.metadata.outdate(endpoint)
+        self.metadata.outdate_details("sessions")
+        _, lab, _, subject = [*map(file_names.decode, parts[:4]), None, None, None][:4]
         if lab not in {*TABLES, AGGREGATES}:
-            await self._catalogue.inventory.compare(lab, subject)
+            await self._catalogue.index.compare(lab, subject)
         return ["/".join(parts)]
+
+    async def _refresh_file(self, parts: list[str]) -> None:
+        """Where this is a data file, fetch it anew; for an inflated recording, the files that it is made of."""
+        node = await self.node_at(parts)
+        if isinstance(node, DataFileNode | InflatedNode):
+            for file in node.made_of:
+                await file.refresh()
+
+    async def record_at(self, path: str) -> tuple[str, str]:
+        """Endpoint and look-up of the record at a path of the drive. Raises NotFound, Invalid where it is none."""
+        node = await self.node_at([part for part in path.split("/") if part not in {"", "."}])
+        if not isinstance(node, RecordFile):
+            raise errors.Invalid(f"{path} is no record.")
+        return node.endpoint_name, node.key
 
     async def node_at(self, parts: list[str]) -> Node:
         """The node that these names lead to, from the root on. Raises NotFound."""
@@ -136,18 +180,27 @@ class Drive:
         return {
             "alyxfs": __version__,
             "process": os.getpid(),
-            "orders": self.orders,
+            "control_socket": self.control_socket,
             "mounted_at": self._mounted_at,
-            "writable": self._is_writable,
-            "errors": len(self._errors),
-            **self.library.status(),
-            "cache_tables": self._catalogue.inventory.status(),
+            "writable": self.is_writable,
+            "may_only_read": self.may_only_read,
+            "errors": self.errors.count,
+            "last_errors": self.errors.lines()[-SHOWN_ERRORS:],
+            **(self._editing.status() if self._editing else {"dry_run": False, "writes_pending": 0}),
+            "defects": defects.noted.count,
+            "last_defect": defects.noted.last,
+            "cache_remarks": self.cache_remarks(),
+            "inodes": self.number_of_inodes(),
+            **self.metadata.status(),
+            **self.figures(),
+            "cache_tables": self._catalogue.index.status(),
+            "tables": self._tables.status(),
         }
 
 
 def _descriptions(endpoint: Endpoint) -> dict[str, Node]:
     """The hidden files of an endpoint's directory."""
     return {
-        ".schema.json": TextFile(f"schema/{endpoint.name}", lambda: documents.render(schema_document(endpoint))),
-        ".help.md": TextFile(f"help/{endpoint.name}", lambda: help_document(endpoint).encode()),
+        ".schema.json": TextFile(f"schema/{endpoint.name}", lambda: readable_json(schema_document(endpoint))),
+        ".help.md": TextFile(f"help/{endpoint.name}", lambda: escaped(help_document(endpoint)).encode()),
     }

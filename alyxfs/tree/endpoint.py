@@ -6,21 +6,25 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from alyxfs import errors, names
+from alyxfs import errors, file_names
+from alyxfs.alyx.metadata.rows import ID
+from alyxfs.alyx.quirks.writing import NOTES
 from alyxfs.tree.local_query import is_selected
 from alyxfs.tree.node import FOREVER, Attributes, Directory, Entries, FixedEntries, Kind, Node, no_such_name
-from alyxfs.tree.pictures import NOTES, Picture, note_of, source_of
+from alyxfs.tree.note_images import Picture, note_of, source_of
 from alyxfs.tree.record import SUFFIX, RecordFile
+from alyxfs.tree.tables.records import RECORDS, record_table
+from alyxfs.tree.tables.rows import ROW_TABLES, row_table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from alyxfs.alyx.library import Library, Listing, Row
-    from alyxfs.alyx.schema import Endpoint
+    from alyxfs.alyx.metadata.cache import Listing, MetadataCache, Row
+    from alyxfs.alyx.schema.read import Endpoint
     from alyxfs.files import FileCache, Source
+    from alyxfs.tree.tables import Tables
+    from alyxfs.tree.tables.file import TableFile
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-?(0|[1-9][0-9]{0,17})")
-"""UUIDs in the server's form, and the integers of brain-regions (left hemisphere: negative)."""
 _DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")
 
 BOOLEANS = frozenset({"true", "false"})
@@ -64,11 +68,11 @@ class NamedListing:
 
     def _free_name(self, row: Row) -> str:
         """The look-up as a name; a second record with the same one gets the start of its id behind it."""
-        name = names.encode(row.key, SUFFIX)
+        name = file_names.encode(row.key, SUFFIX)
         mark = row.identity.replace("-", "")
         length = 4
         while name in self._positions and length <= len(mark):
-            name = names.encode(row.key, f"~{mark[:length]}{SUFFIX}")
+            name = file_names.encode(row.key, f"~{mark[:length]}{SUFFIX}")
             length += 4
         return name
 
@@ -76,22 +80,24 @@ class NamedListing:
 class EndpointDirectory(Directory):
     """The records of an endpoint; with a query, those that it selects."""
 
-    __slots__ = ("_files", "_hidden", "_link", "_named", "endpoint", "library", "query")
+    __slots__ = ("_files", "_hidden", "_link", "_named", "_tables", "endpoint", "metadata", "query")
 
     def __init__(
         self,
-        library: Library,
+        metadata: MetadataCache,
         endpoint: Endpoint,
         files: FileCache,
+        tables: Tables,
         query: Query = (),
         *,
         link: Callable[[Endpoint, str, Query], Awaitable[Node]] | None = None,
         hidden: Mapping[str, Node] | None = None,
     ) -> None:
-        self.library = library
+        self.metadata = metadata
         self.endpoint = endpoint
         self.query = query
         self._files = files
+        self._tables = tables
         self._link = link
         self._hidden = hidden or {}
         self._named: NamedListing | None = None
@@ -108,8 +114,8 @@ class EndpointDirectory(Directory):
 
     def attributes(self) -> Attributes:
         """The time of the last listing."""
-        known = self.library.known_listing(self.endpoint.name, self.filters)
-        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self.library.started_at, 10.0, FOREVER)
+        known = self.metadata.known_listing(self.endpoint.name, self.filters)
+        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self.metadata.started_at, 10.0, FOREVER)
 
     async def entries(self) -> Entries:
         """Open the listing; endpoints without one show nothing, their records are entered by name."""
@@ -125,10 +131,12 @@ class EndpointDirectory(Directory):
         """A listed record costs nothing, one that was never listed a request, an impossible name nothing."""
         if name in self._hidden and not self.query:
             return self._hidden[name]
+        if (name in ROW_TABLES or name == RECORDS) and self.endpoint.listed:
+            return self._table(name)
         if "=" in name and not name.endswith(SUFFIX):
-            return self._queried(name)
+            return await self._queried_or_linked(name)
         if name.endswith(SUFFIX):
-            row = self._current().find(name) if self.library.known_listing(self.endpoint.name, self.filters) else None
+            row = self._current().find(name) if self.metadata.known_listing(self.endpoint.name, self.filters) else None
             file = self.record_file(row) if row is not None else await self._unlisted(name)
             if self._is_done_here and not await self._is_selected(file):
                 raise no_such_name(name, self.identity)
@@ -144,22 +152,34 @@ class EndpointDirectory(Directory):
 
     def record_file(self, row: Row) -> RecordFile:
         """The file of a listed row."""
-        return RecordFile(self.library, self.endpoint, row.key, row.identity, row.size, row.modified)
+        return RecordFile(self.metadata, self.endpoint, row.key, row.identity, row.size, row.modified)
 
     def key_of(self, name: str) -> str | None:
         """The look-up value behind a file name, or None where no record can have this name."""
-        stem = names.decode(name[: -len(SUFFIX)]) if name.endswith(SUFFIX) else None
+        stem = file_names.decode(name[: -len(SUFFIX)]) if name.endswith(SUFFIX) else None
         if not stem:
             return None
-        if self.endpoint.lookup == "id" and not _ID.fullmatch(stem):
+        if self.endpoint.lookup == "id" and not ID.fullmatch(stem):
             return None
         return stem
 
     def _current(self) -> NamedListing:
-        listing = self.library.listing(self.endpoint.name, self.filters)
+        listing = self.metadata.listing(self.endpoint.name, self.filters)
         if self._named is None or self._named.listing is not listing:
             self._named = NamedListing(listing)
         return self._named
+
+    async def _queried_or_linked(self, name: str) -> Node:
+        """A query; where there is no such filter it may be a record whose name holds the sign."""
+        try:
+            return self._queried(name)
+        except errors.NeverFound as unknown_filter:
+            if self._link is None or self.endpoint.lookup == "id" or self._is_done_here:
+                raise
+            try:
+                return await self._link(self.endpoint, name, self.query)
+            except errors.NotFound:
+                raise unknown_filter from None
 
     def _queried(self, name: str) -> Directory:
         filter_name, value = split_query(name)
@@ -182,11 +202,23 @@ class EndpointDirectory(Directory):
 
     def narrowed(self, query: Query) -> EndpointDirectory:
         """The directory of a query of this endpoint."""
-        return EndpointDirectory(self.library, self.endpoint, self._files, query, link=self._link, hidden=self._hidden)
+        return EndpointDirectory(
+            self.metadata, self.endpoint, self._files, self._tables, query, link=self._link, hidden=self._hidden
+        )
 
     def picture(self, name: str, note: RecordFile, source: Source | None) -> Picture:
         """The picture of a note."""
         return Picture(name, note, self._files, source)
+
+    def _table(self, name: str) -> TableFile:
+        async def selects(row: Row) -> bool:
+            return await self._is_selected(self.record_file(row))
+
+        listing = self.metadata.listing(self.endpoint.name, self.filters)
+        chosen = selects if self._is_done_here else None
+        if name == RECORDS:
+            return record_table(self._tables, self.metadata, self.endpoint, self.identity, listing, chosen)
+        return row_table(self._tables, self.metadata, self.identity, name, listing, chosen, self.endpoint)
 
     @property
     def _is_done_here(self) -> bool:
@@ -217,7 +249,7 @@ class EndpointDirectory(Directory):
 
     def file_of(self, key: str, identity: str) -> RecordFile:
         """The file of a record that was not listed."""
-        return RecordFile(self.library, self.endpoint, key, identity)
+        return RecordFile(self.metadata, self.endpoint, key, identity)
 
     async def _picture_of(self, name: str, note_name: str) -> Picture:
         note = await self.lookup(note_name)
@@ -225,16 +257,18 @@ class EndpointDirectory(Directory):
         source = await source_of(note, name)
         if source is None:
             raise no_such_name(name, self.endpoint.name)
-        return self.picture(name, note, source)
+        picture = self.picture(name, note, source)
+        await picture.learn_size()
+        return picture
 
     async def _unlisted(self, name: str) -> RecordFile:
         key = self.key_of(name)
         if key is None or not self.endpoint.detailed or self.filters:
             return await self._listed_only(name)
         try:
-            record = await self.library.record(self.endpoint.name, key)
+            record = await self.metadata.record(self.endpoint.name, key)
         except errors.NotFound:
-            if _DOUBLED.fullmatch(name[: -len(SUFFIX)]) or len(name.encode()) >= names.MAXIMUM_BYTES:
+            if _DOUBLED.fullmatch(name[: -len(SUFFIX)]) or len(name.encode()) >= file_names.MAXIMUM_BYTES:
                 return await self._listed_only(name)
             raise
         return self.file_of(key, record.identity)
@@ -265,15 +299,15 @@ class ListingEntries:
 
     def __init__(self, directory: EndpointDirectory, named: NamedListing) -> None:
         self._directory = directory
-        self._named = named
+        self.named = named
 
     def ready(self, position: int) -> bool:
         """Whether the row's page has come."""
-        return position < len(self._named.listing.rows) or self._named.listing.complete
+        return position < len(self.named.listing.rows) or self.named.listing.complete
 
     async def at(self, position: int) -> tuple[str, Node, int] | None:
         """Wait for the row's page."""
-        name = await self._named.name_at(position)
+        name = await self.named.name_at(position)
         if name is None:
             return None
-        return name, self._directory.record_file(self._named.listing.rows[position]), position + 1
+        return name, self._directory.record_file(self.named.listing.rows[position]), position + 1

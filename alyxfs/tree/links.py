@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import errors, names
-from alyxfs.alyx.datafiles import aggregate_file, file_of_dataset, session_place
-from alyxfs.tree.aggregates import NAME as AGGREGATES
-from alyxfs.tree.data import SUBJECTS
+from alyxfs import errors, file_names
+from alyxfs.alyx.datasets import fields
+from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
+from alyxfs.alyx.datasets.layout import aggregate_file, file_of_dataset
+from alyxfs.alyx.identities import UUID
 from alyxfs.tree.node import Link, no_such_name
+from alyxfs.tree.tables.files import SUBJECTS
 
 if TYPE_CHECKING:
-    from alyxfs.alyx.datafiles import SessionPlace
-    from alyxfs.alyx.schema import Endpoint
-    from alyxfs.tree.catalogue import Catalogue
+    from alyxfs.alyx.datasets.catalogue import Catalogue
+    from alyxfs.alyx.datasets.layout import SessionPlace
+    from alyxfs.alyx.schema.read import Endpoint
     from alyxfs.tree.endpoint import Query
 
 LINKED = frozenset({"sessions", "subjects", "datasets", "insertions"})
 """Endpoints whose records have files."""
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LOOKED_FOR = (".inf", ".ini", ".lnk", ".lock", ".log", ".swo", ".swp", ".swx", ".tmp")
+"""Endings of names that file managers and editors look for everywhere."""
+
+LONGEST_TARGET = 4095
+"""Bytes (PATH_MAX of Linux, less the end)."""
 
 
 class Links:
@@ -31,76 +36,93 @@ class Links:
 
     async def find(self, endpoint: Endpoint, name: str, query: Query) -> Link:
         """The link of this name; raises NotFound, without a request where no record can have the name."""
-        key = names.decode(name)
+        key = next(iter(file_names.meanings(name)), "")
         if endpoint.name not in LINKED or not key or not self._possible(endpoint, key):
             raise no_such_name(name, endpoint.name)
-        parts = await self._target(endpoint.name, key)
+        try:
+            parts, modified = await self._target(endpoint.name, key, query)
+        except fields.OddRecordError as error:
+            raise errors.NeverFound(f"{endpoint.name}/{key} has no place in data/: {error}.") from error
         up = [".."] * (1 + len(query))
         where = "/".join([endpoint.name, *(f"{filter_name}={value}" for filter_name, value in query), name])
-        return Link(f"link/{where}", "/".join([*up, "data", *parts]))
+        lifetime = self._catalogue.session_name_lifetime  # another session of the same number changes the folder
+        target = "/".join([*up, "data", *parts])
+        if len(target.encode()) > LONGEST_TARGET:
+            raise errors.NeverFound(f"The path of {endpoint.name}/{key} in data/ is too long for a link.")
+        return Link(f"link/{where}", target, modified, lifetime)
 
     def _possible(self, endpoint: Endpoint, key: str) -> bool:
-        """Programs look for many names that are no records: a dot makes one so unless it was listed."""
+        """Programs look for many names that are no records: such a one is none unless it is known already."""
         if endpoint.lookup == "id":
-            return _UUID.fullmatch(key) is not None
-        listing = self._catalogue.library.known_listing(endpoint.name)
-        if listing is not None and any(row.key == key for row in listing.rows):
+            return UUID.fullmatch(key) is not None
+        if self._catalogue.known_lab_of_subject(key) is not None:
             return True
-        return "." not in key and not key.endswith("~") and (listing is None or not listing.complete)
+        is_looked_for = key.startswith(".") or key.endswith(("~", *_LOOKED_FOR))
+        listing = self._catalogue.metadata.known_listing(endpoint.name)
+        if listing is not None and (listing.complete or is_looked_for):
+            return any(row.key == key for row in listing.rows)
+        return not is_looked_for
 
-    async def _target(self, endpoint: str, key: str) -> list[str]:
-        record = (await self._catalogue.library.record(endpoint, key)).document
+    async def _target(self, endpoint: str, key: str, query: Query) -> tuple[list[str], float]:
+        """The names below ``data/``, and the Unix seconds that the link shows."""
         if endpoint == "subjects":
-            return self._subject_parts(record, key)
+            lab = await self._lab_of_subject(key, query)
+            return [file_names.encode(lab), SUBJECTS, file_names.encode(key)], self._catalogue.metadata.started_at
         if endpoint == "sessions":
-            return _session_parts(await self._place(key))
+            place = await self._place(key, query)
+            return await self._session_parts(place), place.start
+        metadata = self._catalogue.metadata
+        record = metadata.listed_fields(endpoint, key, query) or (await metadata.record(endpoint, key)).document
+        session = fields.session_of(record)
+        if not session and endpoint == "insertions":
+            raise errors.NeverFound("This insertion belongs to no session, so it has no place in data/.")
+        if not session:
+            return self._aggregate_parts(record, key), self._catalogue.metadata.started_at
+        place = await self._place(session)
         if endpoint == "insertions":
-            return await self._insertion_parts(record)
-        return await self._dataset_parts(record, key)
+            return await self._insertion_parts(record, place), place.start
+        return await self._dataset_parts(record, key, place), place.start
 
-    def _subject_parts(self, subject: Any, nickname: str) -> list[str]:
-        lab = subject.get("lab")
+    async def _lab_of_subject(self, nickname: str, query: Query) -> str:
+        lab = self._catalogue.known_lab_of_subject(nickname)
+        if lab is None:
+            metadata = self._catalogue.metadata
+            listed = metadata.listed_fields("subjects", nickname, query)
+            lab = fields.text(listed or (await metadata.record("subjects", nickname)).document, "lab")
         if not lab:
             raise errors.NeverFound(f"The subject {nickname} has no lab, so it has no place in data/.")
-        return [names.encode(lab), SUBJECTS, names.encode(nickname)]
+        return lab
 
-    async def _place(self, session: str) -> SessionPlace:
-        detail = (await self._catalogue.library.record("sessions", session)).document
-        fields = (detail.get(field) for field in ("lab", "subject", "start_time", "number"))
-        place = session_place(session, *fields)
+    async def _place(self, session: str, query: Query = ()) -> SessionPlace:
+        place = await self._catalogue.place_of_session(session, query)
         if place is None:
             raise errors.NeverFound(f"The session {session} has no lab, subject or date, so it has no place in data/.")
         return place
 
-    async def _insertion_parts(self, insertion: Any) -> list[str]:
+    async def _insertion_parts(self, insertion: Any, place: SessionPlace) -> list[str]:
         """The probe's folder where the session has one, else the session."""
-        session = insertion.get("session")
-        if not session:
-            raise errors.NeverFound("This insertion belongs to no session, so it has no place in data/.")
-        place = await self._place(str(session))
-        folder = ("alf", str(insertion.get("name")))
-        parts = _session_parts(place)
+        folder = ("alf", fields.text(insertion, "name"))
+        parts = await self._session_parts(place)
         if folder in await self._catalogue.files_of_session(place):
-            parts += [names.encode(part) for part in folder]
+            parts += [file_names.encode(part) for part in folder]
         return parts
 
-    async def _dataset_parts(self, dataset: Any, key: str) -> list[str]:
-        session = str(dataset.get("session") or "").rsplit("/", 1)[-1]
-        if not session:
-            return await self._aggregate_parts(dataset, key)
-        place = await self._place(session)
+    async def _dataset_parts(self, dataset: Any, key: str, place: SessionPlace) -> list[str]:
         file = file_of_dataset({**dataset, "id": key})
-        parts = _session_parts(place)
-        return [*parts, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
+        folder = (await self._catalogue.files_of_session(place)).get(file.folders)
+        if folder is None or all(one.identity != key for one in folder.files):
+            raise errors.NotDownloadable(f"The dataset {key} ({file.name}) has no file on any server.")
+        parts = await self._session_parts(place)
+        return [*parts, *(file_names.encode(folder) for folder in file.folders), file_names.encode(file.name)]
 
-    async def _aggregate_parts(self, dataset: Any, key: str) -> list[str]:
+    def _aggregate_parts(self, dataset: Any, key: str) -> list[str]:
         file = aggregate_file(dataset, file_of_dataset({**dataset, "id": key}))
         if file is None:
             raise errors.NeverFound(
                 f"The dataset {key} belongs to no session and is no aggregate: it has no place in data/."
             )
-        return [AGGREGATES, *(names.encode(folder) for folder in file.folders), names.encode(file.name)]
+        return [AGGREGATES, *(file_names.encode(folder) for folder in file.folders), file_names.encode(file.name)]
 
-
-def _session_parts(place: SessionPlace) -> list[str]:
-    return [names.encode(place.lab), SUBJECTS, names.encode(place.subject), place.date, place.number]
+    async def _session_parts(self, place: SessionPlace) -> list[str]:
+        folder = file_names.encode(await self._catalogue.folder_name(place))
+        return [file_names.encode(place.lab), SUBJECTS, file_names.encode(place.subject), place.date, folder]

@@ -38,6 +38,15 @@ class Attributes:
     """Seconds that the kernel may keep the name."""
     writable: bool = False
     """Whether it can be changed at all."""
+    is_estimate: bool = False
+    """Whether the size is a guess: that of an open file is better."""
+    is_growing: bool = False
+    """Whether the bytes come while they are read, so that an open file has no size yet.
+
+    Such a file is read past the kernel's pages; a program that has looked at it before opens it when it is whole.
+    """
+    private: bool = False
+    """Whether it is for the drive's owner alone, also where others are let into the drive."""
 
 
 class Node:
@@ -49,6 +58,20 @@ class Node:
     def identity(self) -> str:
         """Unique in the drive and the same at every mount: the inode number is made from it."""
         raise NotImplementedError
+
+    @property
+    def content(self) -> str:
+        """Which content it shows, where that can become another one while programs have it open.
+
+        A node with another content is another inode: the kernel keeps pages and size by inode, for all who have it
+        open, and would mix the two. Never awaits.
+        """
+        return ""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets whose bytes it shows, by UUID."""
+        return ()
 
     def attributes(self) -> Attributes:
         """What is known without asking anybody; never awaits."""
@@ -65,8 +88,11 @@ class Entries(Protocol):
     def ready(self, position: int) -> bool:
         """Whether :meth:`at` answers this position without waiting."""
 
-    async def at(self, position: int) -> tuple[str, Node, int] | None:
-        """The name and node at or after a position, and the position after it; None past the end."""
+    async def at(self, position: int) -> tuple[str, Node | None, int] | None:
+        """The name and node at or after a position, and the position after it; None past the end.
+
+        None as the node stands for a name that is not to be shown at present.
+        """
 
 
 class Reader(Protocol):
@@ -151,9 +177,25 @@ class File(Node):
 
     __slots__ = ()
 
+    shows_drafts = False
+    """Whether programs that have it open may see different bytes: their own drafts, or the versions at their opening.
+
+    The kernel has one set of pages for all of them, so that not all can read through these.
+    """
+
+    is_fetched = False
+    """Whether its bytes come from a file server, and stay on this machine."""
+
+    async def finish(self) -> None:
+        """Wait until it is growing no more."""
+
     async def open(self, process: int) -> Reader:
         """Open the file for a program (its process id)."""
         raise NotImplementedError
+
+    async def open_here(self, process: int) -> Reader | None:
+        """As :meth:`open`, for a program for which nothing is to be fetched; None where that would be needed."""
+        return await self.open(process)
 
     async def open_for_writing(self, process: int, *, truncate: bool) -> Writer:  # noqa: ARG002 - for those that can
         """Open the file to change it, emptied first if so asked."""
@@ -161,12 +203,17 @@ class File(Node):
 
 
 class Link(Node):
-    """A symbolic link; made fresh at each look-up."""
+    """A symbolic link; made fresh at each look-up.
 
-    __slots__ = ("_identity", "target")
+    ``modified``: Unix seconds. ``lifetime``: seconds that the kernel may keep it.
+    """
 
-    def __init__(self, identity: str, target: str) -> None:
+    __slots__ = ("_identity", "_lifetime", "_modified", "target")
+
+    def __init__(self, identity: str, target: str, modified: float, lifetime: float = 60.0) -> None:
         self._identity = identity
+        self._lifetime = lifetime
+        self._modified = modified
         self.target = target
 
     @property
@@ -176,7 +223,8 @@ class Link(Node):
 
     def attributes(self) -> Attributes:
         """See Node."""
-        return Attributes(Kind.LINK, len(self.target.encode("utf-8", "surrogatepass")), 0.0, 60.0)
+        size = len(self.target.encode("utf-8", "surrogatepass"))
+        return Attributes(Kind.LINK, size, self._modified, self._lifetime, self._lifetime)
 
 
 class FixedEntries:

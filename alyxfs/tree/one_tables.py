@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from alyxfs.alyx.tables import TABLES
+from alyxfs import errors
+from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.tree.node import Attributes, File, Kind
 
 if TYPE_CHECKING:
@@ -31,13 +32,22 @@ class TableFile(File):
         """See Node."""
         return f"data/{self._path.name}"
 
+    @property
+    def content(self) -> str:
+        """When the server made it."""
+        return self._path.parent.name
+
     def attributes(self) -> Attributes:
         """See Node."""
         return Attributes(Kind.FILE, self._state.st_size, self._state.st_mtime, LIFETIME)
 
     async def open(self, process: int) -> _TableReader:  # noqa: ARG002 - the same for all
         """See File."""
-        return _TableReader(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), self._path.parent.name)
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise errors.FileChanged(f"{self._path.name}: there are newer tables; open it again.") from error
+        return _TableReader(descriptor, self._path.parent.name)
 
 
 class _TableReader:
@@ -59,5 +69,10 @@ class _TableReader:
 
 
 def table_files(folder: Path | None) -> dict[str, TableFile]:
-    """The tables in this folder by their names."""
-    return {} if folder is None else {name: TableFile(folder / name) for name in sorted(TABLES)}
+    """The tables in this folder by their names; none where somebody has just removed it."""
+    if folder is None:
+        return {}
+    try:
+        return {name: TableFile(folder / name) for name in sorted(TABLES)}
+    except FileNotFoundError:
+        return {}

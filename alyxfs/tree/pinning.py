@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import logging
+import pathlib
 from typing import TYPE_CHECKING
 
 import trio
 
 from alyxfs import errors
-from alyxfs.files import eviction, pins
-from alyxfs.tree.datafile import DataFileNode
-from alyxfs.tree.drive import DATA
-from alyxfs.tree.inflated import InflatedNode
+from alyxfs.files.disk import eviction, pins
+from alyxfs.tree.files_at import data_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from alyxfs.tree.datafile import DataFileNode
     from alyxfs.tree.drive import Drive
 
 log = logging.getLogger(__name__)
 
 
 async def pin_files(drive: Drive, paths: Iterable[str]) -> list[dict[str, object]]:
-    """Keep the data files at these paths; return path, size (bytes) and ``share`` (0 to 1, on disk) of each.
+    """Keep the data files at these paths; each is returned as it then is.
 
-    For a recording that is inflated as it is read, these are the two files that it is made of. Raises NotFound,
-    Invalid.
+    With path, size (bytes), hash, ``share`` (0 to 1, on disk) and remark. For a recording that is inflated as it is
+    read, these are the two files that it is made of. Raises NotFound, Invalid.
     """
-    nodes = await _data_files(drive, paths)
-    shares = await drive.files.pin([node.source() for node in nodes])
+    nodes = await data_files(drive, paths)
+    states = await drive.files.pin([node.source() for node in nodes])
     await _note_names(drive, nodes)
     return [
-        {"path": node.identity, "size": node.attributes().size, "share": share}
-        for node, share in zip(nodes, shares, strict=True)
+        {
+            "path": node.identity,
+            "size": node.attributes().size,
+            "hash": node.file.digest,
+            "share": state.share,
+            "remark": state.remark,
+        }
+        for node, state in zip(nodes, states, strict=True)
     ]
 
 
 async def unpin_files(drive: Drive, paths: Iterable[str]) -> int:
     """Let the data files at these paths go when there is need for room; return how many were pinned."""
-    return await drive.files.unpin([node.source() for node in await _data_files(drive, paths)])
+    return await drive.files.unpin([node.source() for node in await data_files(drive, paths)])
 
 
 async def pinned_state(drive: Drive) -> dict[str, int]:
     """What all pinned files take, and what data files may take, in bytes. Raises ServerFault where the disk fails."""
     try:
-        return {"bytes": await drive.files.pinned_bytes(), "limit": drive.files.limit_bytes}
+        return {"bytes": await drive.files.pinned_bytes(), "limit": drive.files.disk.limit_bytes}
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -65,16 +71,21 @@ async def list_pinned(drive: Drive) -> list[dict[str, object]]:
             "path": pin.origin.path if pin.origin else None,
             "server": pin.origin.server if pin.origin else None,
             "size": pin.size,
-            "share": share,
+            "share": 1.0 if share < 1 and await _has_copy(drive, pin) else share,
             "pinned_at": pin.pinned_at,
         }
         for pin, share in found
     ]
 
 
+async def _has_copy(drive: Drive, pin: pins.Pin) -> bool:
+    paths = pin.origin.local if pin.origin else ()
+    return await drive.files.copies.has_size([pathlib.Path(path) for path in paths], pin.size)
+
+
 async def _note_names(drive: Drive, nodes: Sequence[DataFileNode]) -> None:
     """Have the marks say what these files are called; without that they are kept as well, but listed without a name."""
-    server = str(drive.library.status()["server"])
+    server = str(drive.metadata.status()["server"])
     origins = {}
     for node in nodes:
         source = node.source()
@@ -88,16 +99,3 @@ async def _note_names(drive: Drive, nodes: Sequence[DataFileNode]) -> None:
 
 def _unreadable(error: OSError) -> errors.ServerFault:
     return errors.ServerFault(f"What is pinned cannot be read in the cache directory: {error.strerror}.")
-
-
-async def _data_files(drive: Drive, paths: Iterable[str]) -> list[DataFileNode]:
-    """The data files behind these paths, each once; the tables in data/ are none and are kept anyway."""
-    found: dict[str, DataFileNode] = {}
-    for path in paths:
-        parts = path.split("/")
-        if parts[0] != DATA:
-            raise errors.Invalid(f"{path} is not in {DATA}/: only data files can be pinned.")
-        node = await drive.node_at(parts)
-        if isinstance(node, DataFileNode | InflatedNode):
-            found.update((one.identity, one) for one in node.made_of)
-    return list(found.values())

@@ -7,6 +7,7 @@ library     a small Alyx whose sessions list the files, so that the drive finds 
 peers       the drive and its peers, mounted afresh for each sample
 machine     page cache, kernel read-ahead, CPU and memory of processes
 workloads   what programs do with data files; each gives samples
+medium      files of 1 to 64 MiB, read whole
 bars        what the drive is held to
 report      table, JSON and plot
 """
@@ -16,4 +17,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # mounts and the small Alyx of the tests
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2] / "tests" / "support")
+)  # mounts and the small Alyx of the tests

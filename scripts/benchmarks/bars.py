@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks import medium
 from benchmarks.datafiles import GIB, KIB, MIB
 from benchmarks.peers import CURL, DRIVE, FSSPEC, HTTPDIRFS, LOCAL, RAISED, RCLONE_FULL, RCLONE_OFF
 from benchmarks.server import GBIT
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 Runs = "Mapping[str, Mapping[int, Sample]]"
 """The samples of one measure by peer and number of the run."""
+
+MOST_RANGES = {1: 2, 4: 2, 16: 4, 64: 6}
+"""For a file that is read whole, by its MiB."""
+LEAST_FOR_CPU = 16
+"""MiB of a file from which on its CPU is held to that of a large one: it is counted in ticks of 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ MEASURES = {
     "sequential-tls": Measure("a 1 GiB file in order, TLS", "MB/s", more_is_better=True),
     "sequential-link": Measure("a 1 GiB file in order, far, 1 Gbit/s", "MB/s", more_is_better=True),
     "many-readers": Measure("64 readers at once", "MB/s", more_is_better=True),
+    "many-small-files": Measure("64 readers of files of 64 KiB", "MB/s", more_is_better=True),
     "random-reads-near": Measure("random reads of 4 KiB, each", "ms"),
     "random-reads-far": Measure("random reads of 4 KiB, far, each", "ms"),
     "first-bytes": Measure("first 4 KiB of a file, far", "ms"),
@@ -43,6 +50,15 @@ MEASURES = {
     "small-files": Measure("files of 64 KiB one after another, far, each", "ms"),
     "listing": Measure("ls -l of their directory, far", "s"),
     "recording": Measure("1 s of a recording's .bin, far", "ms"),
+} | {
+    medium.measure(mib, way, is_fresh=is_fresh): Measure(
+        f"cat of {mib} MiB files, {words}, {'the first of a fresh mount' if is_fresh else 'later ones'}",
+        "MB/s",
+        more_is_better=True,
+    )
+    for way, words in {"near": "near", "link": "far, 1 Gbit/s", "tls": "TLS"}.items()
+    for mib in medium.SIZES
+    for is_fresh in (True, False)
 }
 
 
@@ -74,16 +90,17 @@ class Bar:
         return Verdict(self.text, self.form.format(found), met)
 
 
-def _times(least: float, peer: str, ours: str = DRIVE) -> Bar:
-    """At least so many times as fast as a peer."""
+def _times(least: float, *peers: str, ours: str = DRIVE) -> Bar:
+    """At least so many times as fast as a peer, or as the fastest one of several."""
 
     def figure(runs: Runs, _round_trip: float) -> float | None:
-        mine, others = runs.get(ours, {}), runs.get(peer, {})
-        ratios = [mine[run].value / others[run].value for run in mine.keys() & others.keys()]
+        mine, others = runs.get(ours, {}), [runs.get(peer, {}) for peer in peers]
+        measured = [run for run in mine if all(run in other for other in others)]
+        ratios = [mine[run].value / max(other[run].value for other in others) for run in measured]
         return statistics.median(ratios) if ratios else None
 
     who = "raised: " if ours == RAISED else ""
-    return Bar(f"{who}>= {least:g} x {peer}", figure, least, at_least=True, form="{:.2f} x")
+    return Bar(f"{who}>= {least:g} x {' or '.join(peers)}", figure, least, at_least=True, form="{:.2f} x")
 
 
 def _limit(text: str, limit: float, figure: Callable[[Sample, float], float], *, at_least: bool = False) -> Bar:
@@ -105,6 +122,23 @@ def _fetched(most: int, reads: int = 1, each: str = "") -> Bar:
     return _limit(f"<= {most // KIB} KiB fetched{each}", most / KIB, lambda sample, _: sample.fetched / reads / KIB)
 
 
+def _medium_bars(mib: int, way: str, *, is_fresh: bool) -> tuple[Bar, ...]:
+    """The bars of files of so many MiB, each read whole."""
+    ranges = MOST_RANGES[mib]
+    held = {
+        "near": (_times(1.2, RCLONE_FULL, RCLONE_OFF), _times(0.6, CURL)),
+        "link": (_times(0.9, CURL),),
+        "tls": (),
+    }[way]
+    held += (
+        _limit("no byte fetched that was not read", 1, lambda sample, _: sample.fetched / sample.size),
+        _limit(f"<= {ranges} ranges a file", ranges, lambda sample, _: sample.requests / sample.files),
+    )
+    if way == "near" and mib >= LEAST_FOR_CPU and not is_fresh:
+        held += (_limit("<= 2.7 s of CPU a GiB", 2.7, lambda sample, _: sample.cpu / sample.size * GIB),)
+    return held
+
+
 def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
     """The bars by measure."""
     return {
@@ -114,16 +148,20 @@ def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
             _times(1, FSSPEC),
             _times(0.5, CURL),
             _limit("<= 1.8 s of CPU a GiB", 1.8, lambda sample, _: sample.cpu / sample.size * GIB),
-            _times(2, RCLONE_FULL, RAISED),
-            _times(0.75, CURL, RAISED),
+            _times(2, RCLONE_FULL, ours=RAISED),
+            _times(0.75, CURL, ours=RAISED),
         ),
         "sequential-warm": (_times(0.9, LOCAL),),
-        "sequential-disk": (_times(0.6, LOCAL), _times(0.8, HTTPDIRFS), _times(1, HTTPDIRFS, RAISED)),
+        "sequential-disk": (_times(0.6, LOCAL), _times(0.8, HTTPDIRFS), _times(1, HTTPDIRFS, ours=RAISED)),
         "sequential-tls": (_times(0.4, CURL),),
         "sequential-link": (
             _limit(">= 0.9 of the link", 0.9, lambda sample, _: sample.value * 8 / 1e3 / GBIT, at_least=True),
         ),
         "many-readers": (_times(1, RCLONE_FULL), _times(1, RCLONE_OFF)),
+        "many-small-files": (
+            _times(1, RCLONE_OFF),
+            _limit("1 range a file", 1, lambda sample, _: sample.requests / sample.files),
+        ),
         "random-reads-near": (_fetched(64 * KIB, random_reads, " each"),),
         "random-reads-far": (_round_trips(1.3, " each"), _fetched(64 * KIB, random_reads, " each")),
         "first-bytes": (_round_trips(1.3), _fetched(64 * KIB)),
@@ -135,4 +173,9 @@ def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
             _limit("<= 6 round trips, one after another", 6, lambda sample, _: sample.waits),
             _limit("<= 1.2 x its chunks fetched", 1.2, lambda sample, _: sample.fetched / sample.useful),
         ),
+    } | {
+        medium.measure(mib, way, is_fresh=is_fresh): _medium_bars(mib, way, is_fresh=is_fresh)
+        for way in medium.WAYS
+        for mib in medium.SIZES
+        for is_fresh in (True, False)
     }

@@ -53,12 +53,16 @@ class Sizes:
     peers_small_files: int
     """How many of the small files peers read, as some take 0.2 s for each."""
     random_reads: int
+    medium_mib: tuple[int, ...]
+    """Sizes of the medium files, in MiB."""
+    medium_files: int
+    """How many there are of each size."""
 
 
 FORMS = {
-    "full": Sizes(2 * GIB, GIB // 64, 1000, 384, 60, 100, 200),
-    "shortest": Sizes(4 * MIB, 2 * MIB // 64, 20, 8, 2, 5, 10),
-    "small": Sizes(32 * MIB, 16 * MIB // 64, 100, 32, 4, 20, 20),
+    "full": Sizes(2 * GIB, GIB // 64, 1000, 384, 60, 100, 200, (1, 4, 16, 64), 20),
+    "shortest": Sizes(4 * MIB, 2 * MIB // 64, 20, 8, 2, 5, 10, (1,), 3),
+    "small": Sizes(32 * MIB, 16 * MIB // 64, 100, 32, 4, 20, 20, (1, 4, 16, 64), 5),
 }
 """``full`` is what the bars are for, ``shortest`` is for the tests. The recording is a minute, not an hour, as
 compressing one would take hours; what a second of it costs to read does not depend on that, but for its index."""
@@ -69,9 +73,15 @@ def small_name(number: int) -> str:
     return f"{SMALL}/{number:04}.bin"
 
 
+def medium_name(mib: int, number: int) -> str:
+    """The path of one of the files of so many MiB."""
+    return f"medium-{mib}/{number:02}.bin"
+
+
 def make_files(directory: Path, sizes: Sizes) -> Path:
     """Make the files in a directory below this one, unless they are there; return it."""
-    root = directory / f"{sizes.large // MIB}-{sizes.rows}-{sizes.small_files}-{sizes.channels}-{sizes.seconds}"
+    numbers = (sizes.large // MIB, sizes.rows, sizes.small_files, sizes.channels, sizes.seconds)
+    root = directory / "-".join(map(str, (*numbers, sizes.medium_files)))
     if (root / DESCRIPTION).exists():
         return root
     shutil.rmtree(root, ignore_errors=True)
@@ -88,6 +98,10 @@ def make_files(directory: Path, sizes: Sizes) -> Path:
     (root / OPENING).write_bytes(counted(0, SMALL_SIZE))
     for number in range(sizes.small_files):
         (root / small_name(number)).write_bytes(counted(number * SMALL_SIZE, SMALL_SIZE))
+    for mib in sizes.medium_mib:
+        (root / medium_name(mib, 0)).parent.mkdir()
+        for number in range(sizes.medium_files):
+            (root / medium_name(mib, number)).write_bytes(counted(number * mib * MIB, mib * MIB))
     _make_recording(root, sizes)
     files = {path.relative_to(root).as_posix(): _md5(path) for path in sorted(root.rglob("*")) if path.is_file()}
     (root / DESCRIPTION).write_text(json.dumps({"sizes": asdict(sizes), "md5": files}, indent=1), encoding="utf-8")

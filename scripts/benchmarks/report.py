@@ -122,7 +122,7 @@ def _table_of_bars(results: Results) -> Table:
 
 
 def _cell(runs: Mapping[int, Sample], unit: str) -> str:
-    """The value, and what it cost: CPU seconds a GiB, or bytes fetched and requests."""
+    """The value, and what it cost: CPU seconds a GiB and ranges a file, or bytes fetched and requests."""
     samples = list(runs.values())
     value = statistics.median(sample.value for sample in samples)
     lines = [_number(value)]
@@ -130,6 +130,8 @@ def _cell(runs: Mapping[int, Sample], unit: str) -> str:
     requests = statistics.median(sample.requests for sample in samples)
     if unit == "MB/s":
         lines.append(f"[dim]{statistics.median(one.cpu / one.size for one in samples) * GIB:.2f} s/GiB[/dim]")
+        if samples[0].files:
+            lines.append(f"[dim]{requests / samples[0].files:.1f} ranges[/dim]")
     else:
         lines.append(f"[dim]{_bytes(fetched)}\nin {requests:g}[/dim]")
     return "\n".join(lines)

@@ -92,6 +92,8 @@ class Sample:
     """The most bytes of memory that the peer has had."""
     useful: int = 0
     """The least bytes that had to be fetched, where that is known."""
+    files: int = 0
+    """How many files the program read, where that is told."""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -111,7 +113,7 @@ class Bench:
 
 
 @dataclass
-class _Watched:
+class Watched:
     """What a block cost, once it has ended."""
 
     peer: str
@@ -121,7 +123,7 @@ class _Watched:
     asked: tuple[Request, ...] = ()
     round_trip: float = 0.0
 
-    def sample(self, measure: str, value: float, *, size: int, useful: int = 0) -> Sample:
+    def sample(self, measure: str, value: float, *, size: int, useful: int = 0, files: int = 0) -> Sample:
         """The sample of the block."""
         return Sample(
             measure=measure,
@@ -135,22 +137,23 @@ class _Watched:
             waits=round_trips(self.asked, self.round_trip),
             memory=self.memory,
             useful=useful,
+            files=files,
         )
 
 
 @contextlib.contextmanager
-def _watched(bench: Bench, mounted: Mount) -> Iterator[_Watched]:
+def watched(bench: Bench, mounted: Mount) -> Iterator[Watched]:
     """Take the time, CPU and requests of a block; ends when the server has nothing to send any more."""
     server = bench.service.server
-    watched = _Watched(mounted.peer, round_trip=server.round_trip)
+    watch = Watched(mounted.peer, round_trip=server.round_trip)
     mark = server.mark()
     with machine.cost_of(mounted.process) as cost:
         started = time.monotonic()
-        yield watched
-        watched.seconds = time.monotonic() - started
-    watched.cpu = cost.seconds
-    watched.asked = tuple(server.since(mark))
-    watched.memory = machine.peak_memory(mounted.process) if mounted.process else 0
+        yield watch
+        watch.seconds = time.monotonic() - started
+    watch.cpu = cost.seconds
+    watch.asked = tuple(server.since(mark))
+    watch.memory = machine.peak_memory(mounted.process) if mounted.process else 0
 
 
 def read_through(path: Path, start: int = 0, end: int | None = None) -> int:
@@ -179,14 +182,15 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
         os.close(descriptor)
 
 
-def _expect(found: bytes, expected: bytes, what: str) -> None:
+def expect(found: bytes, expected: bytes, what: str) -> None:
+    """Raise SampleError where a program got other bytes."""
     if found != expected:
         raise SampleError(f"wrong bytes: {what} ({len(found)} of {len(expected)})")
 
 
 def _open_connection(mounted: Mount) -> None:
     """Have the peer talk to the file server, so that a connection is open."""
-    _expect(read_at(mounted.root / OPENING, 0, SMALL_SIZE), counted(0, SMALL_SIZE), OPENING)
+    expect(read_at(mounted.root / OPENING, 0, SMALL_SIZE), counted(0, SMALL_SIZE), OPENING)
 
 
 def sequential(bench: Bench, peer: str) -> Iterator[Sample]:
@@ -202,7 +206,7 @@ def sequential(bench: Bench, peer: str) -> Iterator[Sample]:
                 if not machine.can_drop_page_cache():
                     return
                 machine.drop_page_cache()
-            with _watched(bench, mounted) as watch:
+            with watched(bench, mounted) as watch:
                 found = read_through(path)
             if found != size:
                 raise SampleError(f"{found} of {size} bytes")
@@ -232,7 +236,7 @@ def _whole_array(way: str, measure: str) -> Callable[[Bench, str], Iterator[Samp
         with mount(peer, bench.service, way) as mounted:
             buffer = memoryview(bytearray(PIECE))
             _open_connection(mounted)
-            with _watched(bench, mounted) as watch:
+            with watched(bench, mounted) as watch:
                 descriptor = os.open(mounted.root / ARRAY, os.O_RDONLY)
                 try:
                     found = 0
@@ -244,7 +248,7 @@ def _whole_array(way: str, measure: str) -> Callable[[Bench, str], Iterator[Samp
                 raise SampleError(f"{found} of {size} bytes")
             yield watch.sample(measure, size / watch.seconds / 1e6, size=size)
             last = np.load(mounted.root / ARRAY, mmap_mode="r")[-ROWS:]
-            _expect(last.tobytes(), rows(bench.sizes.rows - ROWS, ROWS).tobytes(), "the last rows")
+            expect(last.tobytes(), rows(bench.sizes.rows - ROWS, ROWS).tobytes(), "the last rows")
 
     return workload
 
@@ -253,25 +257,48 @@ def many_readers(bench: Bench, peer: str) -> Iterator[Sample]:
     """64 readers of one large file at a time, each of its own part."""
     size = bench.sizes.large // READERS * READERS
     part = size // READERS
-    failures: list[BaseException] = []
     with mount(peer, bench.service, "near") as mounted:
         path = mounted.root / LARGE
-
-        def read(number: int) -> None:
-            try:
-                read_through(path, number * part, (number + 1) * part)
-            except (OSError, SampleError) as failure:
-                failures.append(failure)
-
-        readers = [threading.Thread(target=read, args=(number,)) for number in range(READERS)]
-        with _watched(bench, mounted) as watch:
-            for reader in readers:
-                reader.start()
-            for reader in readers:
-                reader.join()
-        if failures:
-            raise SampleError(f"{len(failures)} readers failed: {failures[0]}")
+        with watched(bench, mounted) as watch:
+            _at_once(lambda number: read_through(path, number * part, (number + 1) * part))
         yield watch.sample("many-readers", size / watch.seconds / 1e6, size=size)
+
+
+def many_small_files(bench: Bench, peer: str) -> Iterator[Sample]:
+    """64 readers at a time, each of its own small files, whose folder has been listed before."""
+    count = bench.sizes.small_files
+    with mount(peer, bench.service, "near") as mounted:
+        for number in range(count):
+            (mounted.root / small_name(number)).stat()
+
+        def read(first: int) -> None:
+            for number in range(first, count, READERS):
+                found = (mounted.root / small_name(number)).read_bytes()
+                expect(found, counted(number * SMALL_SIZE, SMALL_SIZE), small_name(number))
+
+        with watched(bench, mounted) as watch:
+            _at_once(read)
+        size = count * SMALL_SIZE
+        yield watch.sample("many-small-files", size / watch.seconds / 1e6, size=size, files=count)
+
+
+def _at_once(read: Callable[[int], object]) -> None:
+    """Have READERS threads read, each by its number; raise SampleError where one fails."""
+    failures: list[BaseException] = []
+
+    def reading(number: int) -> None:
+        try:
+            read(number)
+        except (OSError, SampleError) as failure:
+            failures.append(failure)
+
+    readers = [threading.Thread(target=reading, args=(number,)) for number in range(READERS)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    if failures:
+        raise SampleError(f"{len(failures)} readers failed: {failures[0]}")
 
 
 def first_bytes(bench: Bench, peer: str) -> Iterator[Sample]:
@@ -282,9 +309,9 @@ def first_bytes(bench: Bench, peer: str) -> Iterator[Sample]:
             continue
         with mount(peer, bench.service, "far") as mounted:
             _open_connection(mounted)
-            with _watched(bench, mounted) as watch:
+            with watched(bench, mounted) as watch:
                 found = read_at(mounted.root / LARGE, offset, 4096)
-            _expect(found, counted(offset, 4096), measure)
+            expect(found, counted(offset, 4096), measure)
             yield watch.sample(measure, watch.seconds * 1e3, size=4096)
 
 
@@ -293,9 +320,9 @@ def mapped_rows(bench: Bench, peer: str) -> Iterator[Sample]:
     first = bench.luck.randrange(bench.sizes.rows // 4, bench.sizes.rows * 3 // 4)
     with mount(peer, bench.service, "far") as mounted:
         _open_connection(mounted)
-        with _watched(bench, mounted) as watch:
+        with watched(bench, mounted) as watch:
             found = np.array(np.load(mounted.root / ARRAY, mmap_mode="r")[first : first + ROWS])
-        _expect(found.tobytes(), rows(first, ROWS).tobytes(), "rows")
+        expect(found.tobytes(), rows(first, ROWS).tobytes(), "rows")
         yield watch.sample("mapped-rows", watch.seconds * 1e3, size=found.nbytes)
 
 
@@ -309,9 +336,9 @@ def random_reads(way: str) -> Callable[[Bench, str], Iterator[Sample]]:
             _open_connection(mounted)
             descriptor = os.open(mounted.root / LARGE, os.O_RDONLY)
             try:
-                with _watched(bench, mounted) as watch:
+                with watched(bench, mounted) as watch:
                     for offset in places:
-                        _expect(os.pread(descriptor, 4096, offset), counted(offset, 4096), "a random read")
+                        expect(os.pread(descriptor, 4096, offset), counted(offset, 4096), "a random read")
                 yield watch.sample(f"random-reads-{way}", watch.seconds / count * 1e3, size=count * 4096)
             finally:
                 os.close(descriptor)
@@ -324,17 +351,17 @@ def small_files(bench: Bench, peer: str) -> Iterator[Sample]:
     count = bench.sizes.small_files if peer == DRIVE else bench.sizes.peers_small_files
     with mount(peer, bench.service, "far") as mounted:
         (mounted.root / small_name(0)).stat()  # what the directory holds is a measure of its own
-        with _watched(bench, mounted) as watch:
+        with watched(bench, mounted) as watch:
             for number in range(count):
                 found = (mounted.root / small_name(number)).read_bytes()
-                _expect(found, counted(number * SMALL_SIZE, SMALL_SIZE), small_name(number))
+                expect(found, counted(number * SMALL_SIZE, SMALL_SIZE), small_name(number))
         yield watch.sample("small-files", watch.seconds / count * 1e3, size=count * SMALL_SIZE)
 
 
 def listing(bench: Bench, peer: str) -> Iterator[Sample]:
     """``ls -l`` of the small files' directory, far away."""
     with mount(peer, bench.service, "far") as mounted:
-        with _watched(bench, mounted) as watch:
+        with watched(bench, mounted) as watch:
             done = subprocess.run(
                 ["ls", "-l", str(mounted.root / SMALL)], capture_output=True, check=False, timeout=LONGEST_SAMPLE
             )
@@ -355,9 +382,9 @@ def recording(bench: Bench, peer: str) -> Iterator[Sample]:
         if not path.exists():
             raise SampleError("the drive shows no .bin beside the .cbin")
         _open_connection(mounted)
-        with _watched(bench, mounted) as watch:
+        with watched(bench, mounted) as watch:
             found = _read_fully(path, first * sample_bytes, SAMPLE_RATE * sample_bytes)
-        _expect(found, _true_samples(local, first), "a second of the recording")
+        expect(found, _true_samples(local, first), "a second of the recording")
         yield watch.sample("recording", watch.seconds * 1e3, size=len(found), useful=_chunk_bytes(local, first))
 
 
@@ -413,6 +440,7 @@ WORKLOADS = (
     Workload(_whole_array("tls", "sequential-tls"), ("sequential-tls",), (DRIVE, RCLONE_FULL, CURL)),
     Workload(_whole_array("link", "sequential-link"), ("sequential-link",), (DRIVE, RCLONE_FULL, CURL)),
     Workload(many_readers, ("many-readers",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
+    Workload(many_small_files, ("many-small-files",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
     Workload(random_reads("near"), ("random-reads-near",), (DRIVE, *OTHERS)),
     Workload(random_reads("far"), ("random-reads-far",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
     Workload(first_bytes, ("first-bytes", "first-bytes-middle"), (DRIVE, *OTHERS)),
@@ -421,4 +449,3 @@ WORKLOADS = (
     Workload(listing, ("listing",), (DRIVE, *OTHERS)),
     Workload(recording, ("recording",), (DRIVE,)),
 )
-MEASURES = tuple(measure for workload in WORKLOADS for measure in workload.measures)

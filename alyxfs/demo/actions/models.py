@@ -10,6 +10,7 @@ from alyxfs.demo.common.json_field import JsonbField
 from alyxfs.demo.common.models import QC_CHOICES, Base
 from alyxfs.demo.misc.models import Lab, LabLocation, LabMember, Note
 from alyxfs.demo.subjects.models import Project, Subject
+from alyxfs.demo.subjects.water import water_control
 
 NOT_NEGATIVE = [MinValueValidator(0)]
 
@@ -23,6 +24,19 @@ class Weighing(Base):
     subject = models.ForeignKey(Subject, related_name="weighings", on_delete=models.CASCADE)
     date_time = models.DateTimeField(null=True, blank=True, default=timezone.now)
     weight = models.FloatField(validators=NOT_NEGATIVE, help_text="Weight in grams")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+        notify_of_weight(self.subject)
+
+
+def notify_of_weight(subject: Subject) -> None:
+    """Tell its responsible user that an animal has become too light."""
+    control = water_control(subject)
+    percentage = control.percentage_weight(timezone.now())
+    if 0 < percentage <= 100 * (control.reference_weight_pct + control.zscore_weight_pct) + 2:
+        notification = Notification.objects.create(title=f"{subject} weighs {percentage:.1f}%", subject=subject)
+        notification.users.set([subject.responsible_user] if subject.responsible_user else [])
 
 
 class WaterType(Base):
@@ -79,6 +93,44 @@ class Surgery(Action):
     # Declared again to come after the lab in answers.
     location = models.ForeignKey(LabLocation, null=True, blank=True, on_delete=models.SET_NULL)
     implant_weight = models.FloatField(validators=NOT_NEGATIVE, help_text="Implant weight in grams")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """What is done to an animal shows in the animal."""
+        super().save(*args, **kwargs)
+        subject = self.subject
+        is_restricted = subject.actions_waterrestrictions.filter(start_time__isnull=False, end_time__isnull=True)
+        subject.protocol_number = "3" if is_restricted.exists() else "2"
+        if subject.actual_severity == 2:
+            subject.actual_severity = 3
+        if self.outcome_type in {"a", "n"} and self.end_time and not subject.death_date:
+            subject.death_date = self.end_time.date()
+        subject.save()
+
+
+class VirusInjection(Action):
+    virus_batch = models.CharField(max_length=255, null=True, blank=True)
+
+
+class OtherAction(Action):
+    pass
+
+
+class Cull(Base):
+    user = models.ForeignKey(LabMember, null=True, blank=True, on_delete=models.SET_NULL)
+    subject = models.OneToOneField(Subject, related_name="cull", on_delete=models.CASCADE)
+    date = models.DateField()
+    description = models.TextField(blank=True)
+
+
+class Notification(Base):
+    title = models.CharField(max_length=255)
+    subject = models.ForeignKey(Subject, null=True, blank=True, on_delete=models.SET_NULL)
+    users = models.ManyToManyField(LabMember)
+
+
+class NotificationRule(Base):
+    user = models.ForeignKey(LabMember, on_delete=models.CASCADE)
+    notification_type = models.CharField(max_length=32)
 
 
 class Session(Action):

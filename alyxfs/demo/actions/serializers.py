@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from rest_framework import serializers
 
 from alyxfs.demo.common.serializer_fields import ChoiceNameField
@@ -116,7 +118,23 @@ class SessionDetailSerializer(ActionSerializer):
         )
 
 
-class WeighingSerializer(serializers.HyperlinkedModelSerializer):
+class NotedSerializer(serializers.HyperlinkedModelSerializer):
+    """A new record is noted in the log of the admin pages."""
+
+    def create(self, validated_data: dict[str, Any]) -> Any:
+        made = super().create(validated_data)
+        LogEntry.objects.create(
+            user=self.context["request"].user,
+            content_type=ContentType.objects.get_for_model(made),
+            object_id=str(made.pk),
+            object_repr=str(made),
+            action_flag=ADDITION,
+            change_message='[{"added": {}}]',
+        )
+        return made
+
+
+class WeighingSerializer(NotedSerializer):
     subject = subject_field()
     user = current_user_field()
 
@@ -147,7 +165,7 @@ class WaterRestrictionSerializer(serializers.ModelSerializer):
         fields = ("subject", "start_time", "end_time", "water_type", "reference_weight")
 
 
-class WaterAdministrationSerializer(serializers.HyperlinkedModelSerializer):
+class WaterAdministrationSerializer(NotedSerializer):
     subject = subject_field()
     user = current_user_field()
     water_type = serializers.SlugRelatedField(slug_field="name", queryset=WaterType.objects.all(), required=False)

@@ -180,9 +180,7 @@ class Dataset(Base):
         self.clean_fields()
         folders = self.collection.split("/")
         if len(folders) > 1:
-            from alyxfs.demo.experiments.models import ProbeInsertion  # noqa: PLC0415 - they name each other
-
-            insertions = ProbeInsertion.objects.filter(session=self.session, name=folders[1])
+            insertions = self.probe_insertion.model.objects.filter(session=self.session, name=folders[1])
             if insertions.exists():
                 self.probe_insertion.set(insertions)
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from django.db.models import F
+from django.utils import timezone
 
 from alyxfs.demo.actions.models import Session
 from alyxfs.demo.common.models import QC_BY_NAME
@@ -79,7 +80,8 @@ def read_place(path: str, user: Any) -> Place:
 
 def unset_default(session: Any, collection: str, name: str) -> None:
     """Make room for a new default among the revisions of a dataset."""
-    Dataset.objects.filter(session=session, collection=collection or "", name=name).update(default_dataset=False)
+    others = Dataset.objects.filter(session=session, collection=collection or "", name=name, default_dataset=True)
+    others.update(default_dataset=False, auto_datetime=timezone.now())
 
 
 def protection_of(session: Any, collection: str, name: str) -> tuple[bool, list[dict[str, bool]]]:

@@ -1,34 +1,98 @@
-"""Addresses of datasets, files and the words that describe them."""
+"""Datasets, files and the words that describe them."""
 
+from typing import Any
+
+from django.db.models import ProtectedError
 from django.urls import path
+from rest_framework import generics
+from rest_framework.response import Response
 
-from . import cache_tables, services, views
+from alyxfs.demo.common.endpoints import endpoint
+from alyxfs.demo.common.pages import UnorderedPages
+
+from . import cache_tables, filters, serializers, services
+from .models import (
+    DataFormat,
+    DataNotice,
+    DataRepository,
+    DataRepositoryType,
+    Dataset,
+    DatasetType,
+    Download,
+    FileRecord,
+    Revision,
+    Tag,
+)
+
+DATASETS = Dataset.objects.select_related("created_by", "dataset_type", "data_format", "session", "revision")
+
+
+class ProtectedDetail(generics.RetrieveUpdateDestroyAPIView):
+    # No docstring here and elsewhere: the schema would show it as the endpoint's description.
+    def delete(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        try:
+            return super().delete(request, *args, **kwargs)
+        except ProtectedError as error:
+            return Response({"status_code": 403, "detail": error.args[0]}, status=403)
+
 
 urlpatterns = [
-    path("data-formats", views.DataFormatList.as_view(), name="dataformat-list"),
-    path("data-formats/<str:name>", views.DataFormatDetail.as_view(), name="dataformat-detail"),
-    path("data-repository-type", views.DataRepositoryTypeList.as_view(), name="datarepositorytype-list"),
-    path(
-        "data-repository-type/<str:name>",
-        views.DataRepositoryTypeDetail.as_view(),
-        name="datarepositorytype-detail",
+    *endpoint("data-formats", serializers.DataFormatSerializer, DataFormat.objects.all(), by="str:name"),
+    *endpoint(
+        "data-repository-type",
+        serializers.DataRepositoryTypeSerializer,
+        DataRepositoryType.objects.all(),
+        by="str:name",
     ),
-    path("data-repository", views.DataRepositoryList.as_view(), name="datarepository-list"),
-    path("data-repository/<str:name>", views.DataRepositoryDetail.as_view(), name="datarepository-detail"),
-    path("revisions", views.RevisionList.as_view(), name="revision-list"),
-    path("revisions/<str:name>", views.RevisionDetail.as_view(), name="revision-detail"),
-    path("tags", views.TagList.as_view(), name="tag-list"),
-    path("tags/<str:name>", views.TagDetail.as_view(), name="tag-detail"),
-    path("data-notices", views.DataNoticeList.as_view(), name="datanotice-list"),
-    path("data-notices/<uuid:pk>", views.DataNoticeDetail.as_view(), name="datanotice-detail"),
-    path("datasets", views.DatasetList.as_view(), name="dataset-list"),
-    path("datasets/<uuid:pk>", views.DatasetDetail.as_view(), name="dataset-detail"),
-    path("dataset-types", views.DatasetTypeList.as_view(), name="datasettype-list"),
-    path("dataset-types/<str:name>", views.DatasetTypeDetail.as_view(), name="datasettype-detail"),
-    path("downloads", views.DownloadList.as_view(), name="download-list"),
-    path("downloads/<uuid:pk>", views.DownloadDetail.as_view(), name="download-detail"),
-    path("files", views.FileRecordList.as_view(), name="filerecord-list"),
-    path("files/<uuid:pk>", views.FileRecordDetail.as_view(), name="filerecord-detail"),
+    *endpoint(
+        "data-repository",
+        serializers.DataRepositorySerializer,
+        DataRepository.objects.select_related("repository_type"),
+        by="str:name",
+        filterset_fields=("name", "globus_is_personal", "globus_endpoint_id"),
+    ),
+    *endpoint(
+        "revisions", serializers.RevisionSerializer, Revision.objects.all(), by="str:name", filterset_fields=("name",)
+    ),
+    *endpoint("tags", serializers.TagSerializer, Tag.objects.all(), by="str:name", filterset_fields=("name",)),
+    *endpoint(
+        "data-notices",
+        serializers.DataNoticeSerializer,
+        DataNotice.objects.select_related("created_by").prefetch_related("datasets"),
+        filterset_class=filters.DataNoticeFilter,
+    ),
+    *endpoint(
+        "datasets",
+        serializers.DatasetSerializer,
+        DATASETS.prefetch_related("file_records__data_repository", "tags").order_by("pk"),
+        one=DATASETS.prefetch_related("file_records__data_repository"),
+        row_serializer=serializers.DatasetRowSerializer,
+        new_serializer=serializers.DatasetSerializer,
+        single=ProtectedDetail,
+        filterset_class=filters.DatasetFilter,
+    ),
+    *endpoint(
+        "dataset-types",
+        serializers.DatasetTypeSerializer,
+        DatasetType.objects.select_related("created_by"),
+        by="str:name",
+    ),
+    *endpoint(
+        "downloads",
+        serializers.DownloadSerializer,
+        Download.objects.select_related("user"),
+        many=generics.ListAPIView,
+        single=generics.RetrieveUpdateAPIView,
+        filterset_class=filters.DownloadFilter,
+    ),
+    *endpoint(
+        "files",
+        serializers.FileRecordSerializer,
+        FileRecord.objects.select_related("data_repository"),
+        one=FileRecord.objects.select_related("data_repository"),
+        filterset_class=filters.FileRecordFilter,
+        pagination_class=UnorderedPages,
+    ),
     path("new-download", services.NewDownload.as_view({"post": "create"}), name="new-download"),
     path("register-file", services.RegisterFile.as_view({"post": "create"}), name="register-file"),
     path(

@@ -7,12 +7,14 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.signals import post_save
 from django.dispatch import receiver
+from django.utils import timezone
 
 from alyxfs.demo.actions.models import Action, Session
 from alyxfs.demo.common.float_field import FloatOrNanField
 from alyxfs.demo.common.json_field import JsonbField
 from alyxfs.demo.common.models import Base
 from alyxfs.demo.data.models import Dataset
+from alyxfs.demo.misc.models import LabMember
 
 
 class BrainRegion(models.Model):
@@ -43,6 +45,8 @@ class ProbeModel(Base):
 
 
 class ChronicInsertion(Action):
+    # Queries name it as Alyx does, where it is a table of its own for all chronic recordings.
+    users = models.ManyToManyField(LabMember, blank=True, related_query_name="chronicrecording")
     serial = models.CharField(max_length=255, blank=True)
     model = models.ForeignKey(
         ProbeModel, blank=True, null=True, on_delete=models.SET_NULL, related_name="chronic_insertion"
@@ -170,8 +174,16 @@ class FieldOfView(Base):
     stack = models.ForeignKey(ImagingStack, blank=True, null=True, on_delete=models.CASCADE, related_name="slices")
 
     class Meta:
+        db_table = "experiments_fov"
         unique_together = [("session", "name")]
         ordering = ("session", "name")
+
+
+@receiver(post_save, sender=FieldOfView)
+def find_datasets_of_view(instance: FieldOfView, **_: Any) -> None:
+    """Whenever a field of view is saved it takes the session's datasets whose collection holds its name."""
+    datasets = Dataset.objects.filter(session=instance.session, collection__icontains=instance.name)
+    instance.datasets.set(datasets, clear=True)
 
 
 class FieldOfViewLocation(Base):
@@ -189,7 +201,16 @@ class FieldOfViewLocation(Base):
     brain_region = models.ManyToManyField(BrainRegion, related_name="locations")
 
     class Meta:
+        db_table = "experiments_fovlocation"
         ordering = ("-default_provenance",)
         constraints = [
             models.UniqueConstraint(fields=["provenance", "field_of_view"], name="unique_provenance_per_field_of_view")
         ]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Only one of a field's locations is the default."""
+        if self.default_provenance:
+            FieldOfViewLocation.objects.filter(field_of_view=self.field_of_view).exclude(pk=self.pk).update(
+                default_provenance=False, auto_datetime=timezone.now()
+            )
+        super().save(*args, **kwargs)

@@ -38,6 +38,16 @@ class LabMember(AbstractUser):
         return sorted({membership.lab.name for membership in memberships})
 
 
+class KeptRevision(models.Model):
+    """When somebody saved something in the admin pages, which keep what was there (django-reversion)."""
+
+    user = models.ForeignKey(LabMember, null=True, on_delete=models.SET_NULL, related_query_name="revision")
+    date_created = models.DateTimeField()
+
+    class Meta:
+        db_table = "reversion_revision"
+
+
 class Lab(Base):
     name = models.CharField(
         max_length=255,
@@ -49,7 +59,40 @@ class Lab(Base):
     timezone = models.CharField(max_length=64, blank=True, default="Europe/London")
     reference_weight_pct = models.FloatField(default=0.0)
     zscore_weight_pct = models.FloatField(default=0.0)
+    # No address shows these: how the lab keeps its animals.
+    cage_type = models.ForeignKey("CageType", on_delete=models.SET_NULL, null=True, blank=True)
+    enrichment = models.ForeignKey("Enrichment", on_delete=models.SET_NULL, null=True, blank=True)
+    food = models.ForeignKey("Food", on_delete=models.SET_NULL, null=True, blank=True)
+    cage_cleaning_frequency_days = models.IntegerField(null=True, blank=True)
+    light_cycle = models.IntegerField(choices=[(0, "Normal"), (1, "Inverted")], null=True, blank=True)
     repositories = models.ManyToManyField("data.DataRepository", blank=True)
+
+
+class CageType(Base):
+    description = models.CharField(max_length=1023, blank=True)
+
+
+class Enrichment(Base):
+    pass
+
+
+class Food(Base):
+    pass
+
+
+class Housing(Base):
+    cage_name = models.CharField(max_length=64)
+
+
+class HousingSubject(Base):
+    """Which animal was kept where, and when."""
+
+    subject = models.ForeignKey(
+        "subjects.Subject", related_name="housing_subjects", on_delete=models.SET_NULL, null=True
+    )
+    housing = models.ForeignKey(Housing, related_name="housing_subjects", on_delete=models.SET_NULL, null=True)
+    start_datetime = models.DateTimeField()
+    end_datetime = models.DateTimeField(null=True, blank=True)
 
 
 class LabMembership(Base):

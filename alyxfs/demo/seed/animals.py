@@ -3,7 +3,7 @@
 import datetime as dt
 import unicodedata
 
-from alyxfs.demo.actions.models import Surgery, WaterAdministration, WaterRestriction, Weighing
+from alyxfs.demo.actions.models import Cull, Surgery, WaterAdministration, WaterRestriction, Weighing
 from alyxfs.demo.subjects.models import Subject, Zygosity
 
 from .tables import Row, Tables, chance
@@ -27,6 +27,8 @@ ODD_NICKNAMES = [
     "L" * 64,
     "ks001",
     "2023",
+    "q?x=1&y",
+    "v1.2",
 ]
 # One nickname, two animals, in two labs: the detail address is a 500.
 DOUBLED = "dup_001"
@@ -84,9 +86,27 @@ def add_subject(tables: Tables, words: Words, nickname: str, lab: str) -> Row:
             allele_id=allele.id,
             zygosity=luck.randrange(4),
         )
+    add_what_no_address_shows(tables, subject)
     tables.link(Subject, "projects", subject, *luck.sample(list(words.projects.values())[:6], luck.randrange(3)))
     add_days(tables, words, subject)
     return subject
+
+
+def add_what_no_address_shows(tables: Tables, subject: Row) -> None:
+    """For every third animal: its cage, its marks, and how it ended."""
+    luck = chance("unseen", subject.id)
+    if luck.random() < 2 / 3:
+        return
+    subject.update(
+        cage=f"C{luck.randrange(100)}",
+        ear_mark=luck.choice(["", "1L", "2R"]),
+        wean_date=subject["birth_date"] + dt.timedelta(days=21),
+        protocol_number=luck.choice("123"),
+        actual_severity=luck.choice([None, 2, 3]),
+        adverse_effects=luck.choice(["", "none seen"]),
+    )
+    if subject["death_date"]:
+        tables.add(Cull, subject.id, subject_id=subject.id, date=subject["death_date"], description="as planned")
 
 
 def add_days(tables: Tables, words: Words, subject: Row) -> None:

@@ -7,8 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from alyxfs.private_files import make_folder
+
 # Part of the directory's name: raise it whenever the data would come out differently.
-VERSION = 1
+VERSION = 5
 MB = 2**20
 
 
@@ -18,7 +20,7 @@ def built(directory: Path, scale: int, largest_file_mb: float) -> Path:
     Whoever comes while another one builds waits. What is built appears under its name all at once, so that a
     builder that was killed leaves nothing half done.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     home = directory / f"v{VERSION}-scale{scale}-{largest_file_mb:g}mb"
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,7 @@
 """Adds datasets and their file records."""
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,6 +82,9 @@ class Shelf:
             version=luck.choice(["", "2.15.0", "3.4.1", "ibllib_2.0.1"]),
             qc=luck.choice([0, 0, 0, 10, 30, 40]),
         )
+        unseen = chance("unseen", dataset.id)
+        if unseen.random() < 0.2:  # no address shows these
+            dataset.update(generating_software="ChoiceWorld 0.8.3", md5=uuid.UUID(int=unseen.getrandbits(128)))
         dataset.update(values)
         if luck.random() < 0.06:
             self.tables.link(Dataset, "tags", dataset, self.words.tags[luck.choice(TAGS)])

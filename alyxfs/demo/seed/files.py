@@ -1,6 +1,7 @@
 """Writes real data files. Each writer takes the path and the largest size allowed."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import io
@@ -30,6 +31,40 @@ def numbers(size: int, kind: str = "float64") -> Writer:
             array = np.resize(luck.integers(0, 1000, min(count, 2**20)).astype(dtype), count)
         with path.open("wb") as file:  # given a path, numpy would add an extension
             np.save(file, array)
+
+    return write
+
+
+@functools.lru_cache(maxsize=1)
+def spikes_of_recording(count: int) -> dict[str, np.ndarray]:
+    """Ten minutes of so many spikes of 300 clusters, each at its depth (µm) and with its amplitudes (V)."""
+    luck = np.random.default_rng(300)
+    rates = luck.exponential(size=300)
+    clusters = luck.choice(300, count, p=rates / rates.sum()).astype(np.int32)
+    times = np.sort(luck.random(count, np.float32).astype(float)) * 600  # seconds
+    depths = np.sort(luck.uniform(20, 3840, 300))[clusters] + luck.normal(0, 5, count)
+    amps = luck.uniform(50e-6, 300e-6, 300)[clusters] * luck.normal(1, 0.1, count)
+    return {"times": times, "clusters": clusters, "depths": depths, "amps": amps}
+
+
+def spikes(part: str) -> Writer:
+    """Write one part of a sorted recording; all parts have the same length: a million, or what the largest takes."""
+
+    def write(path: Path, largest: int) -> None:
+        count = (min(8 * 2**20, largest) - 128) // 8
+        with path.open("wb") as file:
+            np.save(file, spikes_of_recording(count)[part])
+
+    return write
+
+
+def wheel(part: str) -> Writer:
+    """Write the positions (rad) of a wheel that is turned to and fro for ten minutes, or their times (s)."""
+
+    def write(path: Path, largest: int) -> None:
+        times = np.linspace(0, 600, (min(2**20, largest) - 128) // 8)
+        with path.open("wb") as file:
+            np.save(file, times if part == "timestamps" else np.sin(times / 3) + np.sin(times * 2) / 4)
 
     return write
 

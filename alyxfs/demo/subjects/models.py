@@ -45,7 +45,23 @@ class Line(Base):
     alleles = models.ManyToManyField(Allele, blank=True)
 
 
+class BreedingPair(Base):
+    father = models.ForeignKey(
+        "Subject", null=True, blank=True, on_delete=models.SET_NULL, related_name="litter_father"
+    )
+    mother1 = models.ForeignKey("Subject", null=True, blank=True, on_delete=models.SET_NULL, related_name="mother1")
+    mother2 = models.ForeignKey("Subject", null=True, blank=True, on_delete=models.SET_NULL, related_name="mother2")
+
+
 class Litter(Base):
+    line = models.ForeignKey(Line, null=True, blank=True, on_delete=models.SET_NULL)
+    breeding_pair = models.ForeignKey(BreedingPair, null=True, blank=True, on_delete=models.SET_NULL)
+
+
+class SubjectRequest(Base):
+    user = models.ForeignKey(
+        LabMember, null=True, blank=True, on_delete=models.SET_NULL, related_name="subjects_requested"
+    )
     line = models.ForeignKey(Line, null=True, blank=True, on_delete=models.SET_NULL)
 
 
@@ -81,7 +97,9 @@ class Subject(Base):
     )
     lab = models.ForeignKey(Lab, on_delete=models.CASCADE)
     projects = models.ManyToManyField(Project, blank=True)
+    # No address shows the next ones.
     cage = models.CharField(max_length=64, null=True, blank=True)
+    request = models.ForeignKey(SubjectRequest, null=True, blank=True, on_delete=models.SET_NULL)
     ear_mark = models.CharField(max_length=32, blank=True)
     protocol_number = models.CharField(max_length=1, default="1")
     description = models.TextField(blank=True)
@@ -121,15 +139,31 @@ class Subject(Base):
         if self.line and not self.strain:
             self.strain = self.line.strain
         self.close_water_restrictions()
+        self.answer_request()
         self.write_history()
+        former = Subject.objects.filter(pk=self.pk).values_list("responsible_user__username", flat=True).first()
         super().save(*args, **kwargs)
+        user = self.responsible_user
+        if former and user and user.username != former:
+            title = f"Responsible user of {self} changed from {former} to {user.username}"
+            self.notification_set.create(title=title).users.set(LabMember.objects.filter(username__in=[former, user]))
 
     def close_water_restrictions(self) -> None:
-        """End what has no end when the animal dies."""
+        """End what has no end when the animal dies; how it was culled has the same date."""
         if self.death_date:
+            cull = getattr(self, "cull", None)
+            if cull and cull.date != self.death_date:
+                cull.date = self.death_date
+                cull.save()
             self.actions_waterrestrictions.filter(start_time__isnull=False, end_time__isnull=True).update(
                 end_time=self.death_date
             )
+
+    def answer_request(self) -> None:
+        """A new responsible user gets what they had requested."""
+        former = Subject.objects.filter(pk=self.pk).values_list("responsible_user_id", flat=True).first()
+        if self.responsible_user_id and self.responsible_user_id != former and self.line and not self.request:
+            self.request = SubjectRequest.objects.filter(user=self.responsible_user, line=self.line).first()
 
     def write_history(self) -> None:
         """Keep the former values of some fields in the JSON."""
@@ -152,3 +186,13 @@ class Zygosity(Base):
 
     def __str__(self) -> str:
         return f"{self.allele.nickname} {ZYGOSITY_SYMBOLS[self.zygosity]}"
+
+
+class Sequence(Base):
+    pass
+
+
+class GenotypeTest(Base):
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE)
+    sequence = models.ForeignKey(Sequence, on_delete=models.CASCADE)
+    test_result = models.IntegerField(default=0)

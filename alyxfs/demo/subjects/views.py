@@ -1,4 +1,4 @@
-"""Subjects and projects."""
+"""Subjects: their filters, and their water."""
 
 import datetime as dt
 from typing import Any
@@ -14,13 +14,8 @@ from alyxfs.demo.actions.models import Session, WaterAdministration
 from alyxfs.demo.common.filters import AlyxFilterSet
 from alyxfs.demo.common.permission import LOGGED_IN
 
-from .models import Project, Subject
-from .serializers import (
-    ProjectSerializer,
-    SubjectDetailSerializer,
-    SubjectListSerializer,
-    WaterRestrictedSubjectSerializer,
-)
+from .models import Subject
+from .serializers import WaterRestrictedSubjectSerializer
 from .water import now, water_control
 
 WATER_RECORDS = ("weighings", "actions_waterrestrictions", "actions_surgerys")
@@ -59,54 +54,27 @@ def restricted_subjects() -> Any:
     ).values("pk")
 
 
-class SubjectList(generics.ListCreateAPIView):
-    serializer_class = SubjectListSerializer
-    permission_classes = LOGGED_IN
-    filterset_class = SubjectFilter
-
-    def get_queryset(self) -> Any:
-        # Only the water of today counts in a row: the rest, which is most of it, is not read.
-        today = dt.datetime.combine(now().date(), dt.time.min)
-        given_today = WaterAdministration.objects.filter(date_time__gte=today)
-        sessions = Session.objects.only("id", "subject_id").prefetch_related("projects")
-        return Subject.objects.select_related(
-            "responsible_user", "species", "strain", "line", "litter", "lab", "source"
-        ).prefetch_related(
-            "zygosity_set__allele",
-            "line__alleles",
-            "projects",
-            Prefetch("actions_sessions", sessions),
-            Prefetch("water_administrations", given_today),
-            *WATER_RECORDS,
-        )
-
-
-class SubjectDetail(generics.RetrieveUpdateDestroyAPIView):
-    queryset = Subject.objects.select_related("lab").prefetch_related(
+def rows_with_water_of_today() -> Any:
+    """Only the water of today counts in a row: the rest, which is most of it, is not read."""
+    today = dt.datetime.combine(now().date(), dt.time.min)
+    given_today = WaterAdministration.objects.filter(date_time__gte=today)
+    sessions = Session.objects.only("id", "subject_id").prefetch_related("projects")
+    return Subject.objects.select_related(
+        "responsible_user", "species", "strain", "line", "litter", "lab", "source"
+    ).prefetch_related(
         "zygosity_set__allele",
-        "actions_sessions__projects",
-        "weighings__user",
-        "weighings__subject",
-        "water_administrations__user",
-        "water_administrations__subject",
-        "water_administrations__water_type",
+        "line__alleles",
+        "projects",
+        Prefetch("actions_sessions", sessions),
+        Prefetch("water_administrations", given_today),
+        *WATER_RECORDS,
     )
-    serializer_class = SubjectDetailSerializer
-    permission_classes = LOGGED_IN
-    lookup_field = "nickname"
 
 
-class ProjectList(generics.ListCreateAPIView):
-    queryset = Project.objects.prefetch_related("users")
-    serializer_class = ProjectSerializer
-    permission_classes = LOGGED_IN
-
-
-class ProjectDetail(generics.RetrieveUpdateDestroyAPIView):
-    queryset = Project.objects.all()
-    serializer_class = ProjectSerializer
-    permission_classes = LOGGED_IN
-    lookup_field = "name"
+class SubjectList(generics.ListCreateAPIView):
+    # Asked at each request: the query depends on the day.
+    def get_queryset(self) -> Any:
+        return rows_with_water_of_today()
 
 
 class WaterRestrictedSubjectList(generics.ListAPIView):

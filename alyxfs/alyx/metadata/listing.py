@@ -1,0 +1,132 @@
+"""One walk of one list, shared by all its readers: rows grow as readers want them, and one page ahead of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from alyxfs import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alyxfs.alyx.rest import Filters
+    from alyxfs.alyx.walk import Walk
+    from alyxfs.errors import AlyxfsError
+
+
+@dataclass(slots=True)
+class Row:
+    """What a listing remembers of a record; its content is in the store."""
+
+    key: str
+    """The value of the look-up; for endpoints without one, a name made unique in the listing."""
+    identity: str
+    """Unique in the endpoint: the row's id, or what stands in its address."""
+    modified: float | None
+    """Unix seconds: the server's field, else the first sight of the record's content; None before that."""
+    size: int | None
+    """Exact size of the record file in bytes where the row is the record, else None."""
+    kept: tuple[object, ...]
+    """The values of the fields that a listing keeps of this endpoint (see quirks)."""
+
+
+class Listing:
+    """The rows of a list, as far as they are known.
+
+    ``rows`` only grows, ``_by_key`` after it in :meth:`find`; and with ``complete``, ``failure``, ``stale`` and
+    ``fetched_at`` it changes only in :meth:`extend` and :meth:`end`, which never await and wake the readers. ``walk``
+    and ``previous`` belong to whoever fetches the pages.
+    """
+
+    def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
+        self.endpoint = endpoint
+        self.filters = filters
+        self.rows: list[Row] = []
+        self.complete = False
+        self.failure: AlyxfsError | None = None
+        self.stale = False
+        self.begun_at = clock.now()
+        """Unix seconds at which the first page was asked for."""
+        self.fetched_at = self.begun_at
+        """Unix seconds at which the newest page was asked for."""
+        self.walk: Walk | None = None
+        """Where the pages come from; None before the first and after the last."""
+        self.previous: Listing | None = None
+        """What was known before, for when the server is gone."""
+        self.remarks: list[str] = []
+        """Sentences on what the server could not give."""
+        self._want_more = want_more
+        self._wanted = -1
+        self._newest_page = 0
+        self._changed = trio.Event()
+        self._by_key: dict[str, Row | None] = {}
+        self._numbered = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more rows will come."""
+        return self.complete or self.failure is not None
+
+    @property
+    def count(self) -> int | None:
+        """Rows in the list, by the server's last word, as far as it is known."""
+        return len(self.rows) if self.complete else self.walk.count if self.walk is not None else None
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a reader has come to the newest page, so that the next one should be fetched."""
+        return not self.ended and self._wanted >= self._newest_page
+
+    async def has(self, index: int) -> bool:
+        """Wait until ``rows[index]`` is there, or return False once the walk ended; raises the walk's failure."""
+        while index >= len(self.rows):
+            if self.failure is not None:
+                raise self.failure.again()
+            if self.complete:
+                return False
+            self._want(index)
+            await self._changed.wait()
+        self._want(index)
+        return True
+
+    def find(self, key: str) -> Row | None:
+        """The one row with this look-up among those that have come; None also where there are several."""
+        for row in self.rows[self._numbered :]:
+            self._by_key[row.key] = None if row.key in self._by_key else row
+        self._numbered = len(self.rows)
+        return self._by_key.get(key)
+
+    def extend(self, rows: list[Row], fetched_at: float) -> None:
+        """Add the rows of a page."""
+        if rows:
+            self._newest_page = len(self.rows)
+            self.rows.extend(rows)
+        self.fetched_at = fetched_at
+        self._wake()
+
+    def end(self, failure: AlyxfsError | None = None, *, stale: bool = False) -> None:
+        """No more rows will come."""
+        self.failure = failure
+        self.complete = failure is None
+        self.stale = stale
+        self.walk = self.previous = None
+        self._wake()
+
+    def _want(self, index: int) -> None:
+        self._wanted = max(self._wanted, index)
+        if self.hungry:
+            self._want_more(self)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+async def whole(listing: Listing) -> list[Row]:
+    """All rows of a listing; raises the walk's failure."""
+    while await listing.has(len(listing.rows)):
+        await trio.lowlevel.checkpoint()
+    return listing.rows

@@ -1,0 +1,252 @@
+"""The records of a drive: in memory, else in the store, else by one request that all who ask share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+from cachetools import LRUCache, TTLCache
+
+from alyxfs import clock, errors, json_text
+from alyxfs.alyx.lookups import FOLDED
+from alyxfs.alyx.metadata import rows
+from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.single_flight import SingleFlight
+from alyxfs.store import StoredRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alyxfs.alyx.metadata.listing import Listing
+    from alyxfs.alyx.metadata.shared import Shared
+    from alyxfs.alyx.schema.model import Endpoint
+
+NEGATIVE_TIME_TO_LIVE = 10.0
+"""Seconds for which "there is no such record" is believed."""
+
+MISSING_LIMIT = 10_000
+"""Names of missing records remembered at a time."""
+
+MEMORY_LIMIT = 32 * 1024**2
+"""Bytes of records kept in memory, as estimated by :func:`_weight`."""
+
+LARGEST_IN_MEMORY = MEMORY_LIMIT // 4
+"""A record heavier than this would push all others out: the store has it."""
+
+_DOUBLED = "returned more than one"
+"""The server's words where a look-up leads to several records (recorded on Alyx 3.6.1)."""
+_ABSENT = "matching query does not exist"
+"""The server's words, with a 500, for the water requirement of an unknown subject (from its source)."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record and the content of its file."""
+
+    identity: str
+    document: Any
+    content: bytes
+    fetched_at: float
+    """Unix seconds at which it was asked for."""
+    modified: float
+    """Unix seconds: the server's field, else the first sight of this content."""
+    stale: bool = False
+    """Older than the time to live, and the server could not be asked."""
+    partial: bool = False
+    """A row of the list where the detail cannot be had (a doubled look-up): it holds fewer fields."""
+
+
+_Name = tuple[str, str, str | None]
+"""Endpoint, look-up, and identity where the look-up alone does not tell."""
+
+
+class Records:
+    """State: ``_memory`` and ``_missing`` change only between awaits."""
+
+    def __init__(self, shared: Shared, listing: Callable[[str], Listing]) -> None:
+        self._shared = shared
+        self._listing = listing
+        self._memory: LRUCache[_Name, Record] = LRUCache(MEMORY_LIMIT, _weight)
+        self._missing: TTLCache[_Name, errors.NotFound] = TTLCache(MISSING_LIMIT, NEGATIVE_TIME_TO_LIVE)
+        self._flights: SingleFlight[_Name, Record] = SingleFlight(shared.tasks)
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    async def get(self, endpoint: str, key: str, identity: str | None, *, fresh: bool) -> Record:
+        """See :meth:`alyxfs.alyx.metadata.cache.MetadataCache.record`."""
+        name = (endpoint, key, identity)
+        if fresh:
+            return await self._flights.result(name, partial(self._asked, name, None), joins=False)
+        known = self.known(endpoint, key, identity)
+        if known is None or not self._is_fresh(name, known):
+            known = await self._stored(name) or known
+        if known is not None and (self._is_fresh(name, known) or self._shared.freshness.is_down):
+            return self._served(name, known)
+        if (missing := self._missing.get(name)) is not None:
+            raise missing.again()
+        try:
+            return await self._flights.result(name, partial(self._asked, name, known, waits=known is None))
+        except DOWN as error:
+            self._shared.freshness.note_failure(error)
+            if known is None:
+                raise
+            return self._served(name, known)
+
+    def known(self, endpoint: str, key: str, identity: str | None) -> Record | None:
+        """The record in memory, however old."""
+        record = self._memory.get((endpoint, key, identity)) or self._memory.get((endpoint, key, None))
+        return record if record is not None and _is_it(record, key, identity) else None
+
+    def evict(self, endpoint: str, key: str | None) -> None:
+        """Drop the record, or (no key) all of the endpoint, and requests under way that may have read it before."""
+
+        def is_meant(name: _Name) -> bool:
+            return name[0] == endpoint and key in {None, name[1]}
+
+        for cache in (self._memory, self._missing):
+            for name in filter(is_meant, list(cache)):
+                cache.pop(name, None)
+        self._flights.forget(is_meant)
+
+    async def _stored(self, name: _Name) -> Record | None:
+        endpoint, key, identity = name
+        wanted = None if identity == key else identity
+        record = await trio.to_thread.run_sync(self._load, endpoint, key, wanted)
+        if record is None or not _is_it(record, key, identity):
+            return None
+        return self._remember(endpoint, key, record)
+
+    def _load(self, endpoint: str, key: str, identity: str | None, *, whole: bool = True) -> Record | None:
+        """A record out of the store. Blocks: call in a thread."""
+        stored = self._shared.store.record(endpoint, key, identity, whole=whole)
+        if stored is None:
+            return None
+        document = json_text.decode(stored.body)
+        modified = rows.modified_of(endpoint, document)
+        modified = stored.changed_at if modified is None else modified
+        return Record(stored.identity, document, json_text.render(document), stored.fetched_at, modified)
+
+    async def _asked(self, name: _Name, known: Record | None, *, waits: bool = False) -> Record:
+        """``waits``: for a server that is away, as long as the deadline."""
+        asked_at, began = clock.now(), trio.current_time()
+        try:
+            try:
+                record = await self._request(name, known)
+            except DOWN as error:
+                if not waits:
+                    raise
+                self._shared.freshness.note_failure(error)
+                record = await self._shared.api.once_it_is_back(partial(self._request, name, known), error, began)
+        except errors.NotFound as error:
+            if not self._shared.freshness.is_outdated(name[0], name[1], asked_at):
+                self._missing[name] = error
+            self._shared.freshness.note_answer()
+            raise
+        except DOWN:
+            raise
+        except errors.AlyxfsError:  # a refusal is an answer, too
+            self._shared.freshness.note_answer()
+            raise
+        self._missing.pop(name, None)
+        self._shared.freshness.note_answer()
+        return record
+
+    async def _request(self, name: _Name, known: Record | None) -> Record:
+        endpoint, key = await self._shared.endpoint(name[0]), name[1]
+        if not endpoint.detailed:
+            return await self._row(endpoint, key, name[2])
+        asked_at = clock.now()
+        try:
+            document = await self._shared.api.detail(endpoint.name, key, endpoint.lookup)
+        except (errors.NotFound, errors.ServerFault) as error:
+            if endpoint.listed and _has_no_address(key, error):
+                return await self._row(endpoint, key, name[2])
+            if endpoint.listed and (_DOUBLED in str(error) or isinstance(error, errors.Misdirected)):
+                return await self._row_of_doubled(endpoint, key, name[2])
+            if _ABSENT in str(error):
+                raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404) from error
+            raise
+        return await self._keep(endpoint, key, document, known, asked_at)
+
+    async def _keep(
+        self, endpoint: Endpoint, key: str, document: dict[str, Any], known: Record | None, asked_at: float
+    ) -> Record:
+        identity = rows.identity_of(endpoint, document, key)
+        body, content = await trio.to_thread.run_sync(_texts, document)
+        modified = rows.modified_of(endpoint.name, document)
+        if modified is None:
+            modified = known.modified if known is not None and known.content == content else asked_at
+        stored = StoredRecord(identity, key, whole=True, body=body, fetched_at=asked_at, changed_at=modified)
+        record = Record(identity, document, content, asked_at, modified)
+        if self._shared.freshness.is_outdated(endpoint.name, key, asked_at):
+            return record  # changed since it was asked for: fit for who asked then, and for nobody later
+        self._remember(endpoint.name, key, record)
+        self._shared.saver.add(lambda: self._shared.store.put_records(endpoint.name, [stored]))
+        if _weight(record) > LARGEST_IN_MEMORY:
+            await self._shared.saver.flush()  # the next reader finds it in the store or nowhere
+        return record
+
+    async def _row_of_doubled(self, endpoint: Endpoint, key: str, identity: str | None) -> Record:
+        """The row behind a look-up that leads to several records: the list filtered by the look-up has them all."""
+        lookup = endpoint.lookup or ""
+        if lookup not in endpoint.filters:
+            return await self._row(endpoint, key, identity)
+        asked_at = clock.now()
+        page = await self._shared.api.page(endpoint.name, ((lookup, key),), 1000, 0)
+        for document in page.rows:
+            found = rows.identity_of(endpoint, document)
+            if document.get(lookup) == key and identity in {None, key, found}:
+                modified = rows.modified_of(endpoint.name, document) or asked_at
+                content = json_text.render(document)
+                is_partial = not rows.row_is_record(endpoint)
+                record = Record(found, document, content, asked_at, modified, partial=is_partial)
+                self._memory[endpoint.name, key, found] = record
+                return record
+        raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
+
+    async def _row(self, endpoint: Endpoint, key: str, identity: str | None) -> Record:
+        """A record without an address of its own: its row, found by walking the list."""
+        listing = self._listing(endpoint.name)
+        whole = rows.row_is_record(endpoint)
+        index = 0
+        while await listing.has(index):
+            row = listing.rows[index]
+            if row.key == key and identity in {None, key, row.identity}:
+                load = partial(self._load, endpoint.name, key, row.identity, whole=whole)
+                if (record := await trio.to_thread.run_sync(load)) is not None:
+                    return self._remember(endpoint.name, key, replace(record, partial=not whole))
+            index += 1
+        raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
+
+    def _remember(self, endpoint: str, key: str, record: Record) -> Record:
+        if _weight(record) <= LARGEST_IN_MEMORY:
+            self._memory[endpoint, key, None] = record
+        return record
+
+    def _is_fresh(self, name: _Name, record: Record) -> bool:
+        return self._shared.freshness.is_fresh(name[0], name[1], record.fetched_at)
+
+    def _served(self, name: _Name, record: Record) -> Record:
+        return record if self._is_fresh(name, record) else replace(record, stale=True)
+
+
+def _is_it(record: Record, key: str, identity: str | None) -> bool:
+    """Whether this is the record meant; callers that know no identity but the look-up give that, or none."""
+    return identity in {None, key, record.identity}
+
+
+def _has_no_address(key: str, error: errors.AlyxfsError) -> bool:
+    """Names with ``/`` have no detail address (BEHAVIOUR of Alyx 3.6.1), those of dots may be folded on the way."""
+    return ("/" in key and isinstance(error, errors.NotFound)) or key in FOLDED
+
+
+def _texts(document: Any) -> tuple[bytes, bytes]:
+    return json_text.compact(document), json_text.render(document)
+
+
+def _weight(record: Record) -> int:
+    """Bytes of memory: parsed JSON takes some six times its text (measured on session details)."""
+    return 7 * len(record.content) + 1000

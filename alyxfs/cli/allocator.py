@@ -1,0 +1,19 @@
+"""The memory of a drive's process: taken where it can be given back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+
+def take_from_c_library() -> None:
+    """Start this program anew so that Python takes its objects' memory from the C library; returns where it does so.
+
+    Python's own allocator gives back a megabyte when nothing in it is in use any more: after a ``find`` of 63,000
+    files that was never so, and half of 116 MB lay there unused. ``malloc_trim`` gives back each page. Which allocator
+    Python takes is decided when it starts (``PYTHONMALLOC``); which one that is makes no difference to the time that a
+    walk or a download takes. Returns, too, where the user has decided, or the C library is another one than glibc.
+    """
+    if "PYTHONMALLOC" not in os.environ and sys.executable and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONMALLOC": "malloc"})  # noqa: S606 - this very program

@@ -1,0 +1,124 @@
+"""``sessions.pqt`` and ``datasets.pqt`` of a directory of the user's own, from which ONE in local mode starts.
+
+Columns and types are those of ONE 3.6 (SESSIONS_COLUMNS and DATASETS_COLUMNS in one/alf/cache.py), as its load_tables
+takes them: it makes the index of the columns that end with "id", and skips tables whose metadata has no date_created.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from alyxfs import __version__
+from alyxfs.private_files import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+QC = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
+"""In this order."""
+ORIGIN = "alyxfs"
+"""Tells tables of ours from those of ONE or a server, which are left as they are."""
+_KEY = b"one_metadata"
+
+
+def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) -> str:
+    """Enter copies of a drive's files (see DataFileNode.description) in the tables of the directory they are in.
+
+    Returns a sentence where some cannot be entered, else nothing. A session costs a request, for its protocol and
+    projects, unless it is in the tables.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        return 'ONE\'s tables were not made, which needs pyarrow: pip install "alyxfs[tables]", and call it again.'
+    sessions, datasets = _read(target / "sessions.pqt"), _read(target / "datasets.pqt")
+    if sessions is None or datasets is None:
+        return f"The tables in {target} are not of `alyxfs fetch` and were left as they are."
+    left_out = 0
+    for file in files:
+        place = _session_of(file)
+        if place is None:
+            left_out += 1
+            continue
+        identity = place["id"]
+        if identity not in sessions:
+            sessions[identity] = place | _told_of_session(root, identity)
+        datasets[file["dataset"]] = {
+            "eid": identity,
+            "id": file["dataset"],
+            "rel_path": file["path"].split("/", 6)[6],
+            "file_size": file["size"],
+            "hash": file["hash"],
+            "exists": True,
+            "qc": file["qc"] if file["qc"] in QC else QC[0],
+            "default_revision": file["is_default"],
+        }
+    if datasets:
+        _write(target, sessions, datasets)
+    return (
+        f"{left_out:,} of the files are of no session by ONE's rules, and so not in ONE's tables." if left_out else ""
+    )
+
+
+def _session_of(file: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The session by its path (data/lab/Subjects/subject/date/number/…); None where ONE knows no such path."""
+    parts = file["path"].split("/", 6)
+    if file["session"] is None or len(parts) < 7 or not parts[5].isdigit():  # noqa: PLR2004 - see above
+        return None
+    _, lab, _, subject, date, number, _ = parts
+    when = dt.date.fromisoformat(date)
+    return {"id": file["session"], "lab": lab, "subject": subject, "date": when, "number": int(number)}
+
+
+def _told_of_session(root: Path, identity: str) -> dict[str, str]:
+    record: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # a session without these two is found all the same
+        record = json.loads((root / "sessions" / f"{identity}.json").read_bytes())
+    projects = record.get("projects") or ()
+    return {"task_protocol": str(record.get("task_protocol") or ""), "projects": ",".join(map(str, projects))}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]] | None:
+    """The rows by their ids, none where there is no table; None where it is not ours."""
+    from pyarrow import parquet  # noqa: PLC0415 - an extra
+
+    if not path.exists():
+        return {}
+    try:
+        table = parquet.read_table(path)
+        is_ours = json.loads(table.schema.metadata[_KEY])["origin"] == ORIGIN
+    except (KeyError, TypeError, ValueError):  # ArrowInvalid is one of these
+        return None
+    return {row["id"]: row for row in table.to_pylist()} if is_ours else None
+
+
+def _write(target: Path, sessions: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+    from pyarrow import parquet  # noqa: PLC0415 - an extra
+
+    texts = dict.fromkeys(("id", "lab", "subject", "task_protocol", "projects", "eid", "rel_path", "hash"), pa.string())
+    truths = dict.fromkeys(("exists", "default_revision"), pa.bool_())
+    qc = pa.dictionary(pa.int8(), pa.string(), ordered=True)
+    kinds = {**texts, **truths, "date": pa.date32(), "number": pa.uint16(), "file_size": pa.uint64(), "qc": qc}
+
+    def column(name: str, values: list[Any]) -> Any:
+        if name != "qc":
+            return pa.array(values, kinds[name])
+        codes = pa.array([QC.index(value) for value in values], pa.int8())
+        return pa.DictionaryArray.from_arrays(codes, pa.array(QC), ordered=True)  # all of them, also those of no row
+
+    now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M")
+    about = {"date_created": now, "origin": ORIGIN, "min_api_version": "2.10", "made_by": f"alyxfs {__version__}"}
+    for name, rows in (("sessions", sessions), ("datasets", datasets)):
+        columns = {each: column(each, [row[each] for row in rows.values()]) for each in next(iter(rows.values()))}
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)})
+        scratch = target / f".{name}.pqt.new"
+        descriptor = open_file(scratch, os.O_WRONLY | os.O_TRUNC)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
+            parquet.write_table(table, file)
+        scratch.replace(target / f"{name}.pqt")

@@ -1,0 +1,57 @@
+"""Which content of its files this mount has shown, also of those that nobody has open any more.
+
+The kernel keeps pages of a file after it was closed. As long as it may have some, what comes later must be known to be
+of the same content, or the file must get another inode; so each content has a generation, a number that is given once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from alyxfs.files.disk.block_file import Fingerprint
+
+MOST = 50_000
+"""Files that are remembered, some 400 bytes each."""
+
+
+class Seen(NamedTuple):
+    """A content that was shown."""
+
+    generation: int
+    fingerprint: Fingerprint | None
+    """What the file server said of it; None where it was not asked."""
+    is_shown: bool
+    """Whether anybody has opened it: a content that nobody saw becomes another one without harm."""
+
+
+class SeenContents:
+    """See the module. Never awaits.
+
+    Where there are too many, all are forgotten at once: then every file counts as another one than before, and the
+    kernel takes none of its pages for it.
+    """
+
+    def __init__(self) -> None:
+        self._closed: dict[tuple[str, str], Seen] = {}
+        """By identity and version of the file."""
+        self._newest = 0
+        self._never_seen = Seen(0, None, is_shown=False)
+
+    def of(self, identity: str, version: str) -> Seen:
+        """What was shown of a file that is not open."""
+        return self._closed.get((identity, version), self._never_seen)
+
+    def closed(self, identity: str, version: str, seen: Seen) -> None:
+        """Remember what was shown of a file, as it is not open any more."""
+        if seen == self._never_seen:
+            return
+        if len(self._closed) >= MOST:
+            self._closed.clear()
+            self._never_seen = Seen(self.new_generation(), None, is_shown=False)
+        self._closed[identity, version] = seen
+
+    def new_generation(self) -> int:
+        """A number that was not given before."""
+        self._newest += 1
+        return self._newest

@@ -1,0 +1,96 @@
+"""Memory is given back: what nobody has asked for lately goes, in the kernel and here.
+
+By itself Linux forgets a name only when the machine is short of memory, and until then every inode is kept here, too.
+From Linux 6.18 on it can be told to prune inodes (FUSE_NOTIFY_PRUNE in fs/fuse/dev.c): it forgets those that no program
+uses. It takes no lock for that which a request under way could hold, so that a thread may wait for it (see
+``alyxfs.kernel.invalidation``). An older kernel refuses, and forgets when it wants to.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import logging
+import os
+import pathlib
+import struct
+from typing import TYPE_CHECKING
+
+import trio
+
+from alyxfs.net import release_unused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alyxfs.kernel.inodes import Inodes
+    from alyxfs.tree import Drive
+
+log = logging.getLogger(__name__)
+
+ROUND = 10.0
+"""Seconds between two looks for what is idle."""
+IDLE = 30.0
+"""Seconds after which what nobody has asked for goes. To ask again costs 65 µs, and no request of the server."""
+IDLE_WITH_PAGES = 900.0
+"""The same of files that were read: with the inode goes what the page cache holds of it."""
+PRUNED_AT_ONCE = 250
+"""Inodes: it takes the kernel some 3 ms to forget them."""
+
+_PRUNE = 9
+"""FUSE_NOTIFY_PRUNE in linux/fuse.h."""
+_HEADER = struct.Struct("=IiQ")
+"""struct fuse_out_header: length, code, and 0 for what answers no request."""
+_COUNT = struct.Struct("=IIQ")
+"""struct fuse_notify_prune_out: number of inodes, which follow it, and two fields that are not used."""
+
+
+async def give_back_for_ever(inodes: Inodes, drive: Drive) -> None:
+    """Give back what is idle, round after round."""
+    device, most = kernel_device(), 0
+    while True:
+        await trio.sleep(ROUND)
+        most = max(most, len(inodes))
+        if device is not None and not await _prune(device, inodes.idle(IDLE, IDLE_WITH_PAGES)):
+            device = None
+        # The kernel forgets a moment after it was told: what it does not say by now is seen in the next round.
+        if drive.forget_idle() or 2 * len(inodes) < most:
+            most = len(inodes)
+            inodes.shrink()
+            gc.collect()  # also frees what Python keeps for new tuples, each of which holds a page of memory
+            await trio.to_thread.run_sync(release_unused)
+
+
+async def _prune(device: int, numbers: Sequence[int]) -> bool:
+    """Make the kernel forget those that no program uses; False where it cannot be told so."""
+    rest = iter(numbers)
+    while some := list(itertools.islice(rest, PRUNED_AT_ONCE)):
+        if not await trio.to_thread.run_sync(prune, device, some):
+            return False
+    return True
+
+
+def prune(device: int, numbers: Sequence[int]) -> bool:
+    """The same of a few. Blocks: call in a thread."""
+    body = _COUNT.pack(len(numbers), 0, 0) + struct.pack(f"={len(numbers)}Q", *numbers)
+    try:
+        os.write(device, _HEADER.pack(_HEADER.size + len(body), _PRUNE, 0) + body)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            log.info("this kernel cannot be told to forget: it keeps names until memory is short (Linux 6.18 can)")
+        else:
+            log.info("the kernel was not told to forget: %s", error.strerror)
+        return False
+    return True
+
+
+def kernel_device() -> int | None:
+    """The descriptor by which this process serves its mount: libfuse, which opened it, does not tell."""
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
+        try:
+            if entry.readlink() == pathlib.Path("/dev/fuse"):
+                return int(entry.name)
+        except OSError:  # that of the list itself
+            continue
+    return None

@@ -1,0 +1,69 @@
+"""How much one server is asked: requests at a time, and in a minute."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import trio
+
+MINUTE = 60.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """What one server is asked to bear."""
+
+    connections: int = 4
+    """Requests at a time: more than four gain nothing on Alyx (measured on 3.6.1)."""
+    requests_per_minute: float | None = None
+    """None: no limit. Alyx throttles at 550 a minute a user."""
+
+
+class RequestRate:
+    """At most ``requests_per_minute`` in any minute, and as many as that in each where there is enough to ask.
+
+    Half of them may come at any moment; each of these may be used again a minute later. The other half are spread
+    evenly: beside a long walk, which has used up the first half, somebody else waits for a fraction of a second, and
+    not until the minute is over. Who waits is served in turn.
+
+    State: ``_burst`` and ``_next`` change in :meth:`count`, which never awaits.
+    """
+
+    def __init__(self, requests_per_minute: float) -> None:
+        at_once = math.ceil(requests_per_minute / 2)
+        spread = int(requests_per_minute - at_once)
+        self._interval = MINUTE / spread if spread else math.inf
+        self._burst: deque[float] = deque([-math.inf] * at_once, at_once)
+        """When each of the first half was used last (trio time), the oldest first."""
+        self._next = -math.inf if spread else math.inf
+        """Trio time from which on the next of the second half may be used."""
+        self._queue = trio.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._queue.statistics().tasks_waiting + self._queue.locked()
+
+    async def wait_for_turn(self) -> None:
+        """Sleep until one more request may be sent, after all that came earlier."""
+        if self._queue.locked() or self._free_at() > trio.current_time():
+            async with self._queue:
+                await trio.sleep_until(self._free_at())
+                self.count()
+        else:
+            self.count()
+
+    def count(self) -> None:
+        """Count a request, whether or not it is its turn: as one of the second half where one is free."""
+        now = trio.current_time()
+        if self._next <= now:
+            self._next = now + self._interval
+        else:
+            self._burst.append(now)
+
+    def _free_at(self) -> float:
+        """Trio time from which on one may be sent."""
+        return min(self._next, self._burst[0] + MINUTE)

@@ -1,0 +1,57 @@
+"""The memory of a drive: little for each file, and given back when nobody asks for them any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import impatient_drive
+from large_alyx import DATASETS_A_SESSION, large_alyx
+from mounted import in_front, until
+
+SESSIONS = 1000
+FILES = SESSIONS * DATASETS_A_SESSION + 2
+"""With the tables themselves."""
+BYTES_A_FILE = 1500
+"""Of memory while the kernel holds it, with its share of the folders: two thirds of that were measured."""
+CREDENTIALS = {"ALYXFS_USER": "anna", "ALYXFS_PASSWORD": "right"}
+
+
+def memory(process):
+    """Resident bytes that are not those of files."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
+
+
+def inodes(path):
+    return json.loads((path / ".alyxfs/status.json").read_bytes())["inodes"]
+
+
+def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
+    program = str(Path(impatient_drive.__file__))
+    (tmp_path / "home").mkdir()
+    with (
+        large_alyx(SESSIONS, tmp_path) as alyx,
+        in_front(alyx.url, tmp_path / "home", program, **CREDENTIALS) as (process, path),
+    ):
+        os.listdir(path / "data/lab00/Subjects")
+        before = memory(process)
+        found = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
+        assert found.stdout.count(b"\n") == FILES
+        walked = memory(process)
+        assert walked - before < BYTES_A_FILE * FILES
+        assert inodes(path) > FILES, "the kernel holds them all"
+        if "cannot be told to forget" in (tmp_path / "home/output").read_text():
+            pytest.skip("this kernel forgets when it wants to (Linux 6.18 can be told)")
+        process.send_signal(signal.SIGUSR1)
+        until(lambda: inodes(path) < 20, "an end of what the kernel remembers", patience=60)
+        most = before + (walked - before) / 2
+        until(lambda: memory(process) < most, f"{most:,.0f} bytes, of {walked:,}; {before:,} before", patience=60)
+        again = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
+        assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())

@@ -1,0 +1,13 @@
+"""Random operations on the drive and on a dictionary agree: the second half of the runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from random_records import RUNS, agree
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120 + 6 * RUNS)
+def test_the_drive_and_a_dictionary_agree(demo_directory, tmp_path):
+    agree(demo_directory, tmp_path / "home", 2)
