@@ -40,6 +40,10 @@ class NeverFound(NotFound):
     """There is no such name, and cannot be, for a reason that people should be told."""
 
 
+class NotInSnapshot(AlyxfsError):
+    """The drive shows a snapshot, which does not hold this, and asks nobody."""
+
+
 class NotAllowed(AlyxfsError):
     """The endpoint does not offer this method (405)."""
 

@@ -9,7 +9,6 @@ import resource
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,16 +18,14 @@ from urllib.parse import urlsplit
 import trio
 
 from alyxfs import claims, errors, kernel
-from alyxfs.alyx.credentials import find_account, forget_secret_variables
-from alyxfs.alyx.datasets.index import open_dataset_index
+from alyxfs.alyx.credentials import forget_secret_variables
 from alyxfs.alyx.datasets.s3 import Buckets
-from alyxfs.alyx.metadata.access import Access
-from alyxfs.alyx.metadata.cache import open_metadata_cache
 from alyxfs.alyx.metadata.poll import watch
-from alyxfs.alyx.rest import Api
+from alyxfs.alyx.snapshot_file import copy_known
 from alyxfs.cache_place import cache_place, folder_name
 from alyxfs.control.commands import handlers
-from alyxfs.control.figures import Places, figures, in_short
+from alyxfs.control.figures import Places as PlacesOfDrive
+from alyxfs.control.figures import figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
 from alyxfs.edits import Editor, Journal, State
@@ -36,18 +33,21 @@ from alyxfs.edits.expiry import expire
 from alyxfs.edits.proposals import ProposalJournal, ProposedApi
 from alyxfs.edits.state_directory import JOURNAL, REJECTED, move_from_cache
 from alyxfs.files import open_file_cache
+from alyxfs.files.disk.places import Places
+from alyxfs.known import Plan, account_of, open_known
 from alyxfs.net import Network, RateLimit, networks_of, open_network, origin_of
 from alyxfs.private_files import claim_folder, read_secret
 from alyxfs.service_manager import ServiceManager
 from alyxfs.settings import USER_STATE
-from alyxfs.store import open_copy_of_store, open_store
 from alyxfs.tasks import background_tasks
 from alyxfs.tree import Catalogue, Drive, EditingSession, Tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from alyxfs.alyx.metadata.access import Access
     from alyxfs.alyx.metadata.cache import MetadataCache
+    from alyxfs.alyx.rest import Api
     from alyxfs.cache_place import CachePlace
     from alyxfs.settings import Settings
     from alyxfs.tasks import Tasks
@@ -65,20 +65,6 @@ REMEMBERED_REFUSALS = 100
 """Of earlier mounts, in errors.log."""
 NOT_DONE = (State.REFUSED, State.CONFLICT, State.UNKNOWN)
 ONLY_READS = "The server lets this user only read: what is saved on this drive will be refused."
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to mount where."""
-
-    server: str
-    mount_point: Path
-    settings: Settings
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    log: Path | None = None
-    """Where it logs; None: to the terminal."""
 
 
 def server_address(text: str) -> str:
@@ -130,13 +116,12 @@ async def _cancel_on_signals(signals: AsyncIterator[int], tasks: Tasks, manager:
 
 
 async def _serve(plan: Plan, ready: Ready, manager: ServiceManager) -> None:
-    with cache_place(plan.settings.cache_directory, plan.server, ready) as (place, noting_ready):
+    with cache_place(plan.settings.cache_directory, plan.source, ready) as (place, noting_ready):
         await _serve_from(plan, place, noting_ready, manager)
 
 
 async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: ServiceManager) -> None:
     settings = plan.settings
-    account = find_account(plan.server, user=plan.user, password=plan.password, token=plan.token)
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(
             open_network(
@@ -147,27 +132,15 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         )
         network.origin(plan.server, RateLimit(requests_per_minute=settings.requests_per_minute))
         _trust_file_server(network, settings)
+        account = account_of(plan)
         forget_secret_variables()  # fusermount and what else is started here has no use for them
-        is_proposing = settings.rw and settings.dry_run
-        opening = open_copy_of_store if is_proposing else open_store
-        store = await stack.enter_async_context(opening(place.server / "known.sqlite"))
-        api = (ProposedApi if is_proposing else Api)(network, plan.server, account, keeps_token=settings.keep_token)
-        times_to_live = settings.times_to_live()
-        metadata = await stack.enter_async_context(
-            open_metadata_cache(api, store, time_to_live=settings.time_to_live, times_to_live=times_to_live)
-        )
-        schema = await metadata.schema()
-        for endpoint in times_to_live.keys() - schema.endpoints.keys():
-            raise errors.ConfigurationError(
-                f"The option time_to_live_of names {endpoint!r}: the server has no such endpoint."
-            )
-        if isinstance(api, ProposedApi):
-            api.schema, api.forget = schema, metadata.outdate
-        access = Access(api, store, metadata, account)
-        await access.check()
+        known = await stack.enter_async_context(open_known(plan, place.server, network, account))
+        api, store, metadata = known.api, known.store, known.metadata
         tasks = await stack.enter_async_context(background_tasks())
         changes = kernel.Invalidation()
         limit = int(settings.cache_limit * GIB)
+        sizes = Places(place.files, plan.source).values("sizes")
+        await known.take_sizes(sizes)
         one_directory = await _one_directory(settings)
         files = await stack.enter_async_context(
             open_file_cache(
@@ -176,15 +149,15 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
                 limit_bytes=limit,
                 on_change=changes.file,
                 one_directory=one_directory,
-                server=plan.server,
+                server=plan.source,
             )
         )
-        index = await stack.enter_async_context(open_dataset_index(api, store, metadata, place.server / "tables"))
+        index = await stack.enter_async_context(known.index(place.server / "tables"))
         preferred = tuple(name.strip() for name in settings.preferred_repositories.split(",") if name.strip())
         shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
         buckets = Buckets(network)
         catalogue = Catalogue(metadata, index, buckets, one_directory, preferred, shows_inflated=shows_inflated)
-        drive = Drive(metadata, schema, catalogue, files, Tables(place.server, tasks))
+        drive = Drive(metadata, known.schema, catalogue, files, Tables(place.server, tasks))
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
@@ -192,7 +165,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         state = USER_STATE / "servers" / folder_name(plan.server)
         if settings.rw:
             editor = await _allow_writing(
-                plan, stack, drive, api, access, metadata, tasks, changes, place.server, state
+                plan, stack, drive, api, known.access, metadata, tasks, changes, place.server, state
             )
         operations = kernel.Kernel(
             drive,
@@ -201,9 +174,12 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
             cache_directory=settings.cache_directory,
             allow_crawlers=settings.allow_crawlers,
         )
-        places = Places(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
+        places = PlacesOfDrive(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
         drive.figures = partial(figures, operations, files, account, places)
-        await stack.enter_async_context(serving_control(socket, handlers(drive, changes, operations.traces, editor)))
+        drive.snapshot = known.about_snapshot
+        copying = partial(copy_known, metadata, catalogue, store, sizes)
+        commands = handlers(drive, changes, operations.traces, editor, copying)
+        await stack.enter_async_context(serving_control(socket, commands))
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
             tasks.keep(watch, api, metadata, settings.watch, changes.record, {})

@@ -9,9 +9,12 @@ use one file at once: write-ahead logging, and transactions that last for one ba
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import os
+import sqlite3
 import zlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from alyxfs import clock
-from alyxfs.store_file import StoreFile
+from alyxfs.store_file import FixedFile, StoreFile
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,18 @@ _RECORD_BY_IDENTITY = _FIND + "identity = ?"
 _RECORD_BY_KEY = _FIND + "key = ? ORDER BY abs(fetched_at) DESC LIMIT 1"
 
 
+_COPIED = {
+    "documents": "name, body, fetched_at",
+    "listings": "endpoint, filters, body, fetched_at",
+    "records": "endpoint, identity, whole, key, body, fetched_at, changed_at",
+}
+"""Columns by table. Records come last: those of a listing that are put meanwhile are copied, too."""
+_COPIED_AT_ONCE = 500
+"""Rows."""
+_LARGEST_BODY = 1024**3
+"""Bytes of a listing or record: what is kept here is no more, but a file may come from elsewhere."""
+
+
 @dataclass(frozen=True)
 class StoredRecord:
     """A record, or a row of a list, as the server gave it."""
@@ -124,10 +138,12 @@ class StoredBody:
 class Store:
     """One open file. Trouble with it is logged and costs only what was known: nothing is raised after opening."""
 
-    def __init__(self, path: Path, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, path: Path, limit: int = DEFAULT_LIMIT, *, is_fixed: bool = False) -> None:
+        """``is_fixed``: a copy that :meth:`copy_to` made, which is read alone. Raises OSError, sqlite3.Error then."""
         self._limit = limit
         self._writes = 0
-        self._file = StoreFile(path, _lay_out, self._make_room_now_and_then)
+        self._file: StoreFile | FixedFile
+        self._file = FixedFile(path) if is_fixed else StoreFile(path, _lay_out, self._make_room_now_and_then)
 
     def close(self) -> None:
         """Close the file; later calls find nothing."""
@@ -203,6 +219,48 @@ class Store:
         """Mark as old what is known of every record of an endpoint; it stays for bad times."""
         self._file.write("UPDATE records SET fetched_at = ? WHERE endpoint = ?", [(-clock.now(), endpoint)])
 
+    def copy_to(
+        self, path: Path, documents: Sequence[str], changed: Callable[[str, bytes], bytes | None]
+    ) -> dict[str, int]:
+        """Write to a new file what is known: these documents, all listings, and all records; returns how many.
+
+        ``changed`` gives the JSON that is written in place of that of a record of an endpoint; None leaves it out.
+        Nothing else is in the file, not even as what was deleted in it. Raises OSError, sqlite3.Error.
+        """
+        copied = {"documents": 0, "records": 0, "listings": 0}
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as target:
+            target.execute("PRAGMA journal_mode = OFF")
+            target.execute("BEGIN")
+            _lay_out(target)
+            for table, columns in _COPIED.items():
+                places = ", ".join("?" * (columns.count(",") + 1))
+                for rows in self._batches(table, columns):
+                    if table == "documents":
+                        rows = [row for row in rows if row[0] in documents]  # noqa: PLW2901
+                    elif table == "records":
+                        rows = [one for row in rows if (one := _changed(row, changed)) is not None]  # noqa: PLW2901
+                    target.executemany(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
+                    copied[table] += len(rows)
+            target.execute("COMMIT")
+        return copied
+
+    def _batches(self, table: str, columns: str) -> Iterator[list[Any]]:
+        """The rows of a table, some at a time, so that others read meanwhile."""
+        last = -1
+        query = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_COPIED_AT_ONCE}"  # noqa: S608
+        while rows := self._file.read(query, (last,)):
+            last = rows[-1][0]
+            yield [row[1:] for row in rows]
+
+
+def _changed(row: tuple[Any, ...], changed: Callable[[str, bytes], bytes | None]) -> tuple[Any, ...] | None:
+    *names, packed, fetched_at, changed_at = row
+    body = _unpacked(packed)
+    told = None if body is None else changed(names[0], body)
+    if told is None:
+        return None
+    return (*names, packed if told == body else _packed(told), fetched_at, changed_at)
+
 
 def _make_room(connection: sqlite3.Connection, limit: int) -> None:
     def value(pragma: str) -> int:
@@ -221,6 +279,17 @@ def _make_room(connection: sqlite3.Connection, limit: int) -> None:
 async def open_store(path: Path, limit: int = DEFAULT_LIMIT) -> AsyncGenerator[Store, None]:
     """The store in the file ``path``, of at most ``limit`` bytes, for as long as the block lasts."""
     store = await trio.to_thread.run_sync(Store, path, limit)
+    try:
+        yield store
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(store.close)
+
+
+@asynccontextmanager
+async def open_fixed_store(path: Path) -> AsyncGenerator[Store, None]:
+    """A store that is read alone, for as long as the block lasts. Raises OSError, sqlite3.Error."""
+    store = await trio.to_thread.run_sync(functools.partial(Store, path, is_fixed=True))
     try:
         yield store
     finally:
@@ -281,10 +350,14 @@ def _stored_body(found: list[Any]) -> StoredBody | None:
 
 def _unpacked(packed: bytes) -> bytes | None:
     try:
-        return zlib.decompress(packed)
-    except zlib.error as error:
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(packed, _LARGEST_BODY)
+        if not inflater.eof:
+            raise zlib.error("it does not end")
+    except (zlib.error, TypeError) as error:
         log.info("something kept of the server is broken, and fetched again: %s", error)
         return None
+    return body
 
 
 def _packed(body: bytes) -> bytes:

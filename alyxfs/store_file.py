@@ -198,6 +198,43 @@ class StoreFile:
         return self._connect() if can_be_shared(self.path) else writer
 
 
+class FixedFile:
+    """A file that nobody writes to, read as a StoreFile is: without locks, without a log, and never changed.
+
+    Raises OSError or sqlite3.Error where it cannot be opened.
+    """
+
+    trouble = ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"  # sqlite.org/uri.html
+        self._reader = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
+            self._reader.execute(f"PRAGMA {pragma}")
+
+    def close(self) -> None:
+        """Close the file; later calls find nothing."""
+        with self._lock:
+            self._reader.close()
+
+    def read(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        """All rows of the answer; none where the file cannot be read."""
+        try:
+            with self._lock:
+                return self._reader.execute(query, values).fetchall()
+        except _FAILURES as error:
+            log.info("what is known of the server could not be read in %s: %s", self.path, error)
+        return []
+
+    def put(self, statement: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Nothing is kept."""
+
+    def write(self, statement: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Nothing is kept."""
+
+
 class _DiskRefusesError(Exception):
     """The disk takes nothing at the moment."""
 

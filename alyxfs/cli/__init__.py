@@ -39,6 +39,7 @@ MODULES = {
     "pin": "pinning",
     "unpin": "pinning",
     "fetch": "fetching",
+    "snapshot": "snapshots",
     "cache": "caching",
     "log": "journal",
     "diff": "journal",

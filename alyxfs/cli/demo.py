@@ -15,6 +15,7 @@ from alyxfs.cli.mount_point import mount_point_at
 from alyxfs.cli.printing import say
 from alyxfs.demo import server as demo_server
 from alyxfs.errors import ConfigurationError
+from alyxfs.known import Plan
 
 
 @click.command()
@@ -40,7 +41,7 @@ def demo(directory: str | None, serve: bool, port: int, scale: int, rw: bool) ->
             try:
                 with demo_server.running_demo(demo_server.default_directory(), scale=scale, port=port) as running:
                     chosen = settings.load(running.url, {"rw": rw})
-                    plan = mounting.Plan(running.url, mount_point, chosen, running.user, running.password, log=log_file)
+                    plan = Plan(running.url, mount_point, chosen, running.user, running.password, log=log_file)
                     mounting.run(plan, ready)
             except demo_server.DemoError as error:
                 raise ConfigurationError(f"{error} See {log_file}.") from error

@@ -10,11 +10,14 @@ import click
 
 from alyxfs import daemon, settings
 from alyxfs import mount as mounting
+from alyxfs.alyx.snapshot_file import read_manifest
 from alyxfs.cli.drives import state_of
 from alyxfs.cli.fstab_options import parsed
 from alyxfs.cli.mount_point import mount_point_at
 from alyxfs.cli.printing import say
 from alyxfs.cli.secrets import secret_from
+from alyxfs.errors import ConfigurationError
+from alyxfs.known import Plan
 from alyxfs.net import check_environment
 
 if TYPE_CHECKING:
@@ -51,6 +54,12 @@ def opposite_of(flag: str) -> str:
 @click.option("--token", help="Token; others may see it for a moment, so better take one of the next two ways.")
 @click.option("--token-file", metavar="FILE", help="File with the token; - is standard input. Or set ALYXFS_TOKEN.")
 @click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="Show what a file of `alyxfs snapshot` holds, and ask the server nothing. SERVER need not be named then; who "
+    "names it trusts the file with what the drive may do for that server: use its cache, and its private networks.",
+)
+@click.option(
     "-o",
     "listed",
     multiple=True,
@@ -64,23 +73,31 @@ def mount(
     user: str | None,
     token: str | None,
     token_file: str | None,
+    snapshot: Path | None,
     listed: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Mount the Alyx at SERVER (the public Open Alyx if none is named) at DIRECTORY."""
     address, directory = server_and_place(places)
+    is_named, digest = True, ""
+    if snapshot is not None:
+        snapshot, is_named = snapshot.expanduser().absolute(), len(places) > 1
+        address, digest = server_of_snapshot(snapshot, address if is_named else None)
     server = mounting.server_address(address)
     from_list, credentials = parsed(",".join(listed))
     flags = from_list | {name: value for name, value in flags.items() if value is not None}
     user, token_file = user or credentials.get("user"), token_file or credentials.get("token_file")
     chosen = settings.load(server, flags)
     refuse_without_rw(flags, chosen, lambda name: f"--{name.replace('_', '-')}")
+    if snapshot is not None and (chosen.rw or chosen.watch):
+        raise click.UsageError("A snapshot neither changes nor can be changed: --rw and --watch do not go with it.")
     if token_file is not None:
         token = secret_from(token_file, "token")
     check_environment()
     dry_run = " (dry run: nothing is sent)" if chosen.rw and chosen.dry_run else ""
     with mount_point_at(directory, kept_in(chosen)) as mount_point:
-        plan = mounting.Plan(server, mount_point, chosen, user=user, token=token)
+        plan = Plan(server, mount_point, chosen, user=user, token=token, snapshot=snapshot)
+        plan = replace(plan, is_server_named=is_named, digest=digest)
         if foreground:
             daemon.log_to_terminal(debug=chosen.debug)
             mounting.run(plan, lambda: say(f"{server} is mounted at {mount_point}{dry_run}."))
@@ -105,6 +122,21 @@ def server_and_place(places: tuple[str, ...]) -> tuple[str, str]:
         command = click.get_current_context().command_path
         raise click.UsageError(f"Where to mount it is missing: {command} {places[0]} DIRECTORY")
     return (places[0] if len(places) > 1 else settings.PUBLIC_ALYX), places[-1]
+
+
+def server_of_snapshot(path: Path, named: str | None) -> tuple[str, str]:
+    """The address of the server whose snapshot this is, and the digest of the snapshot.
+
+    Raises ConfigurationError where it is none, or of another server than the one that is ``named``.
+    """
+    manifest = read_manifest(path)
+    try:
+        server = mounting.server_address(manifest.server)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"The snapshot {path} cannot be used: {error}") from error
+    if named is not None and mounting.server_address(named) != server:
+        raise ConfigurationError(f"{path} is a snapshot of {server}, not of {mounting.server_address(named)}.")
+    return server, manifest.digest
 
 
 def refuse_without_rw(given: Mapping[str, Any], chosen: settings.Settings, written: Callable[[str], str]) -> None:

@@ -108,6 +108,8 @@ def _in_short(state: dict[str, Any], now: float) -> str:
 
 def kind_of(state: dict[str, Any]) -> str:
     """What a drive does with what is saved on it."""
+    if state.get("snapshot"):  # a drive of an earlier version does not say
+        return "snapshot"
     if not state["writable"]:
         return "read-only"
     if not state.get("dry_run"):  # a drive of an earlier version does not say
@@ -123,8 +125,11 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     lines = [
         ("drive", f"{root}, {kind_of(state)}, mounted {since} ago (alyxfs {state['alyxfs']})"),
         ("server", f"{state['server']}, {counted(state['api_requests'], 'request')} ({_last_minute(state, 'api')})"),
-        ("user", f"{state['user'] or 'of a token, whose user is not known'}, from {state['user_from']}"),
     ]
+    if snapshot := state.get("snapshot"):  # a drive of an earlier version does not say
+        lines.append(("", f"not asked: shown is the snapshot {snapshot['file']} of {snapshot['made']}"))
+    else:
+        lines.append(("user", f"{state['user'] or 'of a token, whose user is not known'}, from {state['user_from']}"))
     if waiting := state.get("waiting_for_limit"):  # a drive of an earlier version does not say
         sentence = f"{counted(waiting, 'request')} waiting for the server's limit (--requests-per-minute)"
         lines.append(("", sentence))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from alyxfs import errors
@@ -11,6 +12,8 @@ from alyxfs.tree.files_at import describe_files
 from alyxfs.tree.pinning import list_pinned, pin_files, pinned_state, unpin_files
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from alyxfs.control.socket import Handlers
     from alyxfs.edits import Editor, Entry
     from alyxfs.kernel import Invalidation, Traces
@@ -20,8 +23,17 @@ LARGEST_NUMBER = 2**63
 """SQLite knows no larger ones."""
 
 
-def handlers(drive: Drive, changes: Invalidation, traces: Traces, editor: Editor | None) -> Handlers:
-    """By the name of the command; those of writing only where the drive is writable."""
+def handlers(
+    drive: Drive,
+    changes: Invalidation,
+    traces: Traces,
+    editor: Editor | None,
+    copy_known: Callable[[Path], Awaitable[dict[str, int]]],
+) -> Handlers:
+    """By the name of the command; those of writing only where the drive is writable.
+
+    ``copy_known`` puts what the drive knows into a folder.
+    """
 
     async def refresh(command: dict[str, Any]) -> None:
         changes.nodes(await drive.refresh(_given(command, "path", str)))
@@ -30,7 +42,13 @@ def handlers(drive: Drive, changes: Invalidation, traces: Traces, editor: Editor
     async def explain(command: dict[str, Any]) -> list[str]:
         return await explain_path(drive, _given(command, "path", str))
 
+    async def snapshot(command: dict[str, Any]) -> dict[str, int]:
+        if drive.status()["dry_run"]:
+            raise errors.NotAllowed("What a drive with --dry-run shows is not true: make a snapshot of another one.")
+        return await copy_known(Path(_given(command, "folder", str)))
+
     return {
+        "snapshot": snapshot,
         "refresh": refresh,
         "explain": explain,
         **_of_files(drive),

@@ -66,5 +66,7 @@ def in_short(status: Mapping[str, Any]) -> str:
     """The state of a drive in one line."""
     kind = "Writable" if status["writable"] else "Read-only"
     server = "the server answers" if status["stale_since"] is None else f"the server is away: {status['last_error']}"
+    if snapshot := status["snapshot"]:
+        server = f"a snapshot of {snapshot['made']}"
     requests = status["api_requests_last_minute"] + status["file_requests_last_minute"]
     return f"{kind}, {server}, {requests:,} requests in the last minute, {status['errors']:,} errors."

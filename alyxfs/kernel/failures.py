@@ -35,6 +35,7 @@ _ERRNO: tuple[tuple[type[errors.AlyxfsError], int], ...] = (
     (errors.Throttled, errno.EAGAIN),
     (errors.TooLarge, errno.EFBIG),
     (errors.NotDownloadable, errno.ENODATA),
+    (errors.NotInSnapshot, errno.ENODATA),
     (errors.DeadlineExceeded, errno.ETIMEDOUT),
     (errors.AlyxfsError, errno.EIO),
 )
@@ -53,8 +54,10 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def errno_of(error: errors.AlyxfsError) -> int:
+def errno_of(error: errors.AlyxfsError, operation: str = "") -> int:
     """The errno of a domain error: the only place that knows it."""
+    if operation == "lookup" and isinstance(error, errors.NotInSnapshot):
+        return errno.ENOENT  # a name that nobody has listed: programs look for many, and know no other errno for that
     return next(number for kind, number in _ERRNO if isinstance(error, kind))
 
 
@@ -105,7 +108,7 @@ def answered_at_once(
         except Exception as error:
             failure = as_domain_error(error, name)
             cast("_Operations", args[0]).subjects.note(name, args, failure)
-            number = errno_of(failure)
+            number = errno_of(failure, name)
             raise pyfuse3.FUSEError(_MISREAD.get((name, number), number)) from error
 
     return wrapper

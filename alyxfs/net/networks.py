@@ -114,6 +114,11 @@ class Boundary:
         if literal := _literal(server.host):
             self.lives_at([literal])
 
+    def forget_alyx(self) -> None:
+        """The address of the Alyx is not the user's word: it may be only where anybody may."""
+        self._named -= {self.alyx}
+        self.alyx = self.home = None
+
     def lives_at(self, addresses: Iterable[str]) -> None:
         """Learn where the Alyx is. Where its name leads to addresses of different kinds, only public ones count."""
         kinds = {kind_of(ip_of(address)) for address in addresses}

@@ -68,6 +68,8 @@ class Drive:
         """What people should know of the cache, as sentences."""
         self.figures: Callable[[], dict[str, object]] = dict
         """What is measured, for ``status.json``."""
+        self.snapshot: dict[str, str] | None = None
+        """Where it shows one: its file, and when that was made."""
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
         self.root = self._root(None)
@@ -116,6 +118,8 @@ class Drive:
 
         Returns the beginnings of the identities of the nodes that this may have changed. Raises NotFound.
         """
+        if self.snapshot is not None:
+            raise errors.NotInSnapshot("The drive shows a snapshot, and asks nobody for what is newer.")
         parts = [part for part in path.split("/") if part not in {"", "."}]
         if not parts:
             self.files.doubt_all()
@@ -182,6 +186,7 @@ class Drive:
             "process": os.getpid(),
             "control_socket": self.control_socket,
             "mounted_at": self._mounted_at,
+            "snapshot": self.snapshot,
             "writable": self.is_writable,
             "may_only_read": self.may_only_read,
             "errors": self.errors.count,

@@ -89,16 +89,20 @@ def mounted(
     expected_trouble: str | None = None,
     directory: Path | None = None,
     umask: int = -1,
+    only_directory: bool = False,
     **extra: str,
 ) -> Iterator[Mounted]:
-    """Mount a server in front in a process of its own; afterwards the log must hold no unexpected warning."""
+    """Mount a server in front in a process of its own; afterwards the log must hold no unexpected warning.
+
+    ``only_directory``: without naming it.
+    """
     home.mkdir(exist_ok=True)
     path = directory or home / "drive"
     credentials = (
         {} if {"ALYXFS_TOKEN", "ALYXFS_USER"} & extra.keys() else {"ALYXFS_USER": "demo", "ALYXFS_PASSWORD": "demo"}
     )
     variables = environment(home, **credentials, **extra)
-    arguments = ["mount", "-f", *options, server, str(path)]
+    arguments = ["mount", "-f", *options, *([] if only_directory else [server]), str(path)]
     # What is in PYTHONPATH is for the start of Python.
     is_forked = forks and "PYTHONPATH" not in extra
     process = (forked if is_forked else started)(arguments, variables, umask)

@@ -52,7 +52,7 @@ READ_DEADLINE = 120.0
 _LONGEST_READ = 128 * 1024
 """Bytes that :mod:`zipfile` may want at once: the list of members, which it holds in memory, or the archive's end."""
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-_NO_ARCHIVE = (
+NO_ARCHIVE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -96,13 +96,13 @@ def unpack_tables(archive: Path, folder: Path) -> str:
     Blocks: call in a thread. Raises TablesUnusableError.
     """
     try:
-        with _Archive(archive) as file, zipfile.ZipFile(file) as members:
+        with Archive(archive) as file, zipfile.ZipFile(file) as members:
             if len(members.filelist) > MOST_MEMBERS:
                 raise TablesUnusableError(f"cache.zip has {len(members.filelist)} members.")
             for name in TABLES:
                 _unpack(members, name, folder)
             return _made(members)
-    except _NO_ARCHIVE as error:
+    except NO_ARCHIVE as error:
         raise TablesUnusableError(f"cache.zip does not hold {' and '.join(TABLES)}: {error}.") from error
     except OSError as error:
         raise TablesUnusableError(f"The cache tables cannot be unpacked in {folder}: {error.strerror}.") from error
@@ -133,7 +133,7 @@ def publish_tables(scratch: Path, made: str, directory: Path) -> Path:
     """Give the folder its name. Blocks: call in a thread. Raises TablesUnusableError."""
     folder = directory / re.sub(r"[^0-9A-Za-z]", "-", made)
     try:
-        with _private(scratch / INFO) as target:
+        with private_file(scratch / INFO) as target:
             target.write(json.dumps({"date_created": made}).encode())
         if not folder.exists():  # another drive may have been faster
             with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ class _Target:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _private(path)
+        self._file = private_file(path)
         self.close = self._file.close
 
     def write(self, piece: bytes) -> None:
@@ -160,10 +160,11 @@ class _Target:
             raise TablesUnusableError(f"cache.zip cannot be kept in {self._path.parent}: {error.strerror}.") from error
 
 
-class _Archive(io.FileIO):
-    """The archive as zipfile reads it; how much that wants at once is for the archive to say."""
+class Archive(io.FileIO):
+    """An archive as zipfile reads it; how much that wants at once is for the archive to say."""
 
     def read(self, size: int | None = -1, /) -> Any:
+        """See io; raises BadZipFile where it is asked for too much."""
         rest = os.fstat(self.fileno()).st_size - self.tell()
         if min(size if size is not None and size >= 0 else rest, rest) > _LONGEST_READ:
             raise zipfile.BadZipFile("its list of members is too long")
@@ -177,15 +178,16 @@ def refuse_full_disk(folder: Path, size: int) -> None:
 
 
 def _unpack(members: zipfile.ZipFile, name: str, folder: Path) -> None:
-    member = _readable(members, name)
+    member = readable(members, name)
     if member.file_size > max(SMALL_TABLE, MOST_RATIO * member.compress_size) or member.file_size > LARGEST_TABLE:
         raise TablesUnusableError(f"{name} in cache.zip becomes {member.file_size} bytes, which no real one does.")
     refuse_full_disk(folder, member.file_size)
-    with members.open(member) as source, _private(folder / name) as target:
+    with members.open(member) as source, private_file(folder / name) as target:
         shutil.copyfileobj(source, target)  # zipfile gives no more than was announced
 
 
-def _readable(members: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+def readable(members: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """A member; raises one of NO_ARCHIVE where there is none, or where it is packed in an unusual way."""
     member = members.getinfo(name)
     if member.compress_type not in _METHODS:
         raise NotImplementedError(f"{name} is compressed in a way that is not known here")
@@ -193,7 +195,7 @@ def _readable(members: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _made(members: zipfile.ZipFile) -> str:
-    member = _readable(members, INFO)
+    member = readable(members, INFO)
     if member.file_size > LARGEST_INFO:
         raise TablesUnusableError(f"{INFO} in cache.zip becomes {member.file_size} bytes, which no real one does.")
     made = made_in(members.read(member))
@@ -210,5 +212,6 @@ def _new_scratch(directory: Path) -> Path:
         raise TablesUnusableError(f"The cache tables cannot be kept in {directory}: {error.strerror}.") from error
 
 
-def _private(path: Path) -> Any:
+def private_file(path: Path) -> Any:
+    """A new file, to be written."""
     return os.fdopen(open_file(path, os.O_WRONLY | os.O_EXCL), "wb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
@@ -219,7 +220,8 @@ class Catalogue:
         signed here.
         """
         if self._preferred:
-            return await self._from_repositories(file)
+            with suppress(errors.NotInSnapshot):  # any address does
+                return await self._from_repositories(file)
         if file.url is not None:
             return file
         await self._lab_addresses.learn()
@@ -233,6 +235,11 @@ class Catalogue:
         if found is not None:
             return found if found.url is not None else await self._from_repositories(found)
         raise errors.NotFound(f"The dataset {file.identity} ({file.name}) is no longer in its session.")
+
+    async def learn_addresses(self) -> None:
+        """Ask for what the addresses of data files follow from, where that is not known."""
+        await self._contents()
+        await self._lab_addresses.learn()
 
     async def file_or_as_known(
         self, place: SessionPlace, file: DataFile, is_here: Callable[[], Awaitable[bool]]

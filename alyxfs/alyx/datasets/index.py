@@ -108,6 +108,13 @@ class DatasetIndex:
             await self._refreshed.wait()
         return self._contents
 
+    async def hold(self) -> None:
+        """Of a snapshot: what is on the disk is all there is, and stays so. Raises TablesUnusableError."""
+        await self._use(await self._kept.load())
+        if self._tables is not None:
+            self._contents = await trio.to_thread.run_sync(Snapshot, self._tables, self._changes)
+        self._fresh_until = self._complete_at = float("inf")
+
     async def table_folder(self) -> Path | None:
         """Where the files of the tables lie, if there are any; what changed since is not asked for."""
         is_early = clock.now() < max(self._tables_not_before, self._fresh_until)

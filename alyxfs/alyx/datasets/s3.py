@@ -27,6 +27,8 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 """Of buckets and regions; with a dot in it a bucket's name fits no certificate."""
 _KEY = re.compile(r"[!-~]{1,200}")
+_SECRET = re.compile("key|secret|token|password|credential", re.IGNORECASE)
+"""In the name of a field: its value is nobody else's."""
 _ACCESS_KEY, _SECRET_KEY = "Access key ID", "Secret access key"
 
 
@@ -50,6 +52,19 @@ def _endpoints() -> dict[str, str]:
 def is_private(bucket: Any) -> bool:
     """Whether the repository's json holds keys for its bucket."""
     return isinstance(bucket, dict) and bool(bucket.get(_ACCESS_KEY))
+
+
+def without_keys(repository: Any) -> Any:
+    """The record of a repository without the keys of its bucket, and whatever else its json calls a secret."""
+    return {**repository, "json": _without(repository.get("json"))} if isinstance(repository, dict) else repository
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without(one) for name, one in value.items() if not _SECRET.search(name)}
+    return value
 
 
 def path_in_bucket(path: str, identity: str) -> str:

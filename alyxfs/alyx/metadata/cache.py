@@ -15,7 +15,7 @@ import trio
 
 from alyxfs import errors, json_text
 from alyxfs.alyx.metadata import rows
-from alyxfs.alyx.metadata.freshness import DOWN, Freshness, is_young
+from alyxfs.alyx.metadata.freshness import DOWN, Freshness
 from alyxfs.alyx.metadata.listing import Listing, Row, whole
 from alyxfs.alyx.metadata.listings import Listings
 from alyxfs.alyx.metadata.records import Record, Records
@@ -81,7 +81,7 @@ class MetadataCache:
 
     def is_young(self, asked_at: float) -> bool:
         """Whether what no endpoint stands for, asked for at this time (Unix seconds), need not be asked again."""
-        return is_young(asked_at, self._freshness.time_to_live)
+        return self._freshness.is_young(asked_at)
 
     @property
     def is_down(self) -> bool:
@@ -227,15 +227,17 @@ async def open_metadata_cache(
     *,
     time_to_live: float = TIME_TO_LIVE,
     times_to_live: Mapping[str, float] | None = None,
+    freshness: Freshness | None = None,
 ) -> AsyncGenerator[MetadataCache, None]:
     """What is known of the server behind ``api``, for as long as the block lasts.
 
-    ``time_to_live`` in seconds; ``times_to_live`` those of the endpoints that have one of their own.
+    ``time_to_live`` in seconds; ``times_to_live`` those of the endpoints that have one of their own; ``freshness`` in
+    place of both.
     """
     metadata: MetadataCache | None = None
     try:
         async with background_tasks() as tasks:
-            metadata = MetadataCache(api, store, tasks, Freshness(time_to_live, times_to_live))
+            metadata = MetadataCache(api, store, tasks, freshness or Freshness(time_to_live, times_to_live))
             yield metadata
     finally:
         if metadata is not None:

@@ -25,6 +25,10 @@ DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.Throttled, errors.Se
 """Failures in spite of which what is known may be served. AccessDenied is none: the user must get to know of it."""
 
 
+FOR_EVER = 365 * 86_400.0
+"""Seconds that stand for a time to live without end, for the kernel and for people."""
+
+
 def is_young(asked_at: float, time_to_live: float) -> bool:
     """Whether something asked for at this time (Unix seconds) was so within the last ``time_to_live`` seconds."""
     # What was asked for in the future is of a clock that was set back since: nobody knows how old it is.
@@ -78,6 +82,10 @@ class Freshness:
         young = is_young(asked_at, self.time_to_live_of(endpoint)) or clock.is_of_this_operation(asked_at)
         return young and not self.is_outdated(endpoint, key, asked_at)
 
+    def is_young(self, asked_at: float) -> bool:
+        """The same of what no endpoint stands for."""
+        return is_young(asked_at, self.time_to_live)
+
     @property
     def is_down(self) -> bool:
         """Whether the server could not be reached a moment ago."""
@@ -99,3 +107,28 @@ class Freshness:
             log.info("the server answers again")
         self.stale_since = None
         self._down_until = 0.0
+
+
+class Frozen(Freshness):
+    """Of what is shown as it was at one moment: it never grows old, by whatever clock, and nothing is asked again."""
+
+    def __init__(self) -> None:
+        super().__init__(FOR_EVER)
+
+    def outdate(self, endpoint: str, key: str | None) -> None:
+        """Nothing changes."""
+
+    def outdate_details(self, endpoint: str) -> None:
+        """Nothing changes."""
+
+    def is_outdated(self, endpoint: str, key: str | None, asked_at: float) -> bool:  # noqa: ARG002 - of all the same
+        """Never."""
+        return False
+
+    def is_fresh(self, endpoint: str, key: str | None, asked_at: float) -> bool:  # noqa: ARG002 - of all the same
+        """Always."""
+        return True
+
+    def is_young(self, asked_at: float) -> bool:  # noqa: ARG002 - of all the same
+        """Always."""
+        return True
