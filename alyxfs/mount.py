@@ -128,6 +128,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
                 deadline=settings.deadline,
                 file_connections=settings.file_connections,
                 allowed_networks=networks_of(settings.allow_networks),
+                file_proxy=settings.file_proxy,
             )
         )
         network.origin(plan.server, RateLimit(requests_per_minute=settings.requests_per_minute))

@@ -126,6 +126,11 @@ class Settings:
         "", "Its password; better in ALYXFS_FILE_PASSWORD, the settings file or the next than in a flag."
     )
     file_password_file: str = _option("", "A file with that password, which you alone can read.", is_path=True)
+    file_proxy: str = _option(
+        "",
+        "Address of a caching proxy that is asked for data files in place of their servers, as `http://cache:8080`; "
+        "for the nodes of a cluster, see `clusters.md`.",
+    )
     allow_other: bool = _option(
         False, "Let other users of this machine read the drive (user_allow_other in /etc/fuse.conf is needed)."
     )

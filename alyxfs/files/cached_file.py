@@ -102,7 +102,7 @@ class CachedFile(FileContent):
         """Start the fetches that are needed to have these extents; return the new ones."""
         started = []
         for extent in extents:
-            for hole in merged(self._holes(extent), MERGE_GAP):
+            for hole in merged(self._holes(self._sliced(extent)), MERGE_GAP):
                 for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
                     item = Segment(piece, self._owner.memory.buffers, background=background)
                     self.fetches.append(item)
@@ -262,6 +262,14 @@ class CachedFile(FileContent):
         if self.size <= SMALL:
             return Extent(0, self.size)
         return touched(start, end, self.size)
+
+    def _sliced(self, extent: Extent) -> Extent:
+        """The extent with what a caching proxy fetches together with it."""
+        length = self._owner.network.slice_length
+        if not extent.length:
+            return extent
+        end = -(-extent.end // length) * length
+        return Extent(extent.start // length * length, end if self.size is None else min(end, self.size))
 
     def _holes(self, extent: Extent) -> list[Extent]:
         """What of the extent is neither on disk nor under way."""

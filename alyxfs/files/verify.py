@@ -167,6 +167,10 @@ class _Copy:
         """Programs have opened the file."""
         return False
 
+    def distrusts_caches(self) -> bool:
+        """What is asked is what the server itself has."""
+        return True
+
     def is_delayed(self, trouble: errors.AlyxfsError) -> None:
         """Nobody waits."""
 

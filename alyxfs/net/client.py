@@ -186,7 +186,7 @@ class Network(Servers):
             passed.add(url)
             server = checked(url)
             origin = self.origin(url)
-            if origin.is_proxied:
+            if origin.is_proxied or (of_file and self.file_proxy is not None):
                 self.boundary.check_name(server)
             if is_guess and not origin.is_opened:
                 raise errors.AddressRefused(f"No program has opened a file of {origin.base} yet.", url=shown(url))
@@ -201,7 +201,7 @@ class Network(Servers):
                 body_received.traffic.sent()
                 began = trio.current_time()
                 response = await self._begin(
-                    origin, method, url, self.headers_for(origin, given, method, url, of_file), body, ends
+                    origin, method, url, self.headers_for(origin, given, method, url, of_file), body, ends, of_file
                 )
                 response.extensions[answers.RECEIVED] = body_received
                 try:
@@ -233,17 +233,25 @@ class Network(Servers):
         return self.origin(url).in_a_row(trio.current_time() + self.deadline, url)
 
     async def _begin(
-        self, origin: Origin, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any], ends: float
+        self,
+        origin: Origin,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+        ends: float,
+        of_file: bool,
     ) -> httpx.Response:
         """Send, and wait for the beginning of the answer."""
         started = trio.current_time()
+        transport, base = self.carrier(origin, url, of_file=of_file)
         with trio.CancelScope(deadline=ends) as scope:
             origin.waiting.add(scope)
             try:
                 request = make_request(method, url, headers, **body)
-                response = await origin.transport.handle_async_request(request)
+                response = await transport.handle_async_request(request)
             except failures.FAILURES as error:
-                failure = failures.before_answer(error, origin.base, url)
+                failure = failures.before_answer(error, base, url)
                 if isinstance(failure, errors.Unreachable):
                     origin.refusal = reason(error) if isinstance(error, httpx.ConnectError) else None
                     origin.has_failed(self.tasks, started)
@@ -262,11 +270,16 @@ class Network(Servers):
 
 @asynccontextmanager
 async def open_network(
-    *, deadline: float = 30.0, file_connections: int = 16, allowed_networks: Sequence[IpNetwork] = ()
+    *,
+    deadline: float = 30.0,
+    file_connections: int = 16,
+    allowed_networks: Sequence[IpNetwork] = (),
+    file_proxy: str = "",
 ) -> AsyncGenerator[Network, None]:
     """The network of a drive, for as long as the block lasts; ``deadline`` in seconds.
 
-    Raises ConfigurationError where the environment names proxies or certificates that cannot be used.
+    ``file_proxy`` is the address of a caching proxy for data files, see there. Raises ConfigurationError where that, or
+    what the environment names as proxies or certificates, cannot be used.
     """
     check_environment()
     keep_freed()
@@ -274,7 +287,11 @@ async def open_network(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     async with background_tasks() as tasks:
         network = Network(
-            tasks, deadline=deadline, file_connections=file_connections, allowed_networks=allowed_networks
+            tasks,
+            deadline=deadline,
+            file_connections=file_connections,
+            allowed_networks=allowed_networks,
+            file_proxy=file_proxy,
         )
         try:
             yield network

@@ -52,6 +52,8 @@ class Origin:
         self.server = server
         self.base = server.base
         self.transport = transport
+        self.file_transport = self.probed_by = transport
+        """What carries requests for data files, and those by which a server that does not answer is looked for."""
         self.is_proxied = is_proxied
         """A proxy resolves its name."""
         self.is_opened = False
@@ -190,7 +192,7 @@ class Origin:
                 with trio.fail_after(PROBE_DEADLINE):
                     async with self.limiter:
                         request = make_request("GET", url, PROBE_HEADERS, PROBE_DEADLINE)
-                        await (await self.transport.handle_async_request(request)).aclose()
+                        await (await self.probed_by.handle_async_request(request)).aclose()
             except (*FAILURES, errors.AlyxfsError, trio.TooSlowError) as error:
                 log.debug("%s still does not answer: %s", self.base, error)
                 continue

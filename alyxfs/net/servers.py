@@ -13,6 +13,7 @@ from alyxfs import errors
 from alyxfs.net import failures
 from alyxfs.net.addresses import is_below, server_of
 from alyxfs.net.connections import make_transport
+from alyxfs.net.file_proxy import SLICE, FileProxy
 from alyxfs.net.networks import Boundary
 from alyxfs.net.origin import KEPT_FREE, Origin
 from alyxfs.net.proxies import proxies_of
@@ -20,6 +21,8 @@ from alyxfs.net.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import httpx
 
     from alyxfs.net.addresses import Server
     from alyxfs.net.link import Link
@@ -41,6 +44,7 @@ class Servers:
         deadline: float,
         file_connections: int = 16,
         allowed_networks: Sequence[IpNetwork] = (),
+        file_proxy: str = "",
     ) -> None:
         self.tasks = tasks
         self._origins: dict[Server, Origin] = {}
@@ -48,6 +52,10 @@ class Servers:
         self._file_limit = RateLimit(connections=file_connections)
         self.boundary = Boundary(allowed_networks)
         self._proxies = proxies_of(os.environ)
+        self.file_proxy: FileProxy | None = None
+        """Who is asked for data files in place of their servers."""
+        if file_proxy:
+            self.file_proxy = FileProxy(file_proxy, file_connections, self.boundary, self._proxies)
         self.deadline = deadline
         """Seconds that a request may take in all, retries included, unless the caller says otherwise."""
         self.connections_ahead = max(1, file_connections - KEPT_FREE)
@@ -67,11 +75,28 @@ class Servers:
         """The server of this address; the first call decides how politely it is treated. Raises BadAddress."""
         server = server_of(url)
         if server not in self._origins:
-            limit = limit or self._file_limit
             proxy = self._proxies.of(server)
-            transport = make_transport(server, limit.connections, self.boundary, proxy)
-            self._origins[server] = Origin(server, transport, limit, is_proxied=proxy is not None)
+            transport = make_transport(server, (limit or self._file_limit).connections, self.boundary, proxy)
+            origin = Origin(server, transport, limit or self._file_limit, is_proxied=proxy is not None)
+            self._origins[server] = origin
+            if self.file_proxy is not None:
+                origin.file_transport = self.file_proxy.transport()
+                origin.probed_by = origin.file_transport if limit is None else transport
         return self._origins[server]
+
+    def carrier(self, origin: Origin, url: str, *, of_file: bool) -> tuple[httpx.AsyncBaseTransport, str]:
+        """What carries a request, and the address of whom it is connected to.
+
+        What is signed goes to the server itself: each signature is another one, so that no proxy could share it.
+        """
+        if self.file_proxy is None or not of_file or self._is_signed(url):
+            return origin.transport, origin.base
+        return origin.file_transport, self.file_proxy.base
+
+    @property
+    def slice_length(self) -> int:
+        """Bytes at whose multiples requests for data files are to begin and end."""
+        return 1 if self.file_proxy is None else SLICE
 
     def trust_with_files(self, url: str, authorization: str) -> None:
         """Send this ``Authorization`` with requests for data files to the server of ``url``, and to no other.
@@ -131,6 +156,8 @@ class Servers:
         """Close all connections."""
         for origin in self._origins.values():
             await origin.transport.aclose()
+        if self.file_proxy is not None:
+            await self.file_proxy.aclose()
 
     async def comes_back(self, url: str, ends: float) -> bool:
         """Wait until the server of this address answers again: False at ``ends`` (trio time), or where it is gone."""
@@ -170,3 +197,6 @@ class Servers:
             if url.startswith(beginning):
                 headers |= signature(method, url)
         return headers
+
+    def _is_signed(self, url: str) -> bool:
+        return any(url.startswith(beginning) for beginning in self._signatures)

@@ -51,6 +51,8 @@ class FileContent:
         """Whether the content has the hash of the database, whatever size that says."""
         self._refused = -math.inf, ""
         """Until when (trio time) the server is not asked, and why."""
+        self.was_begun_anew = False
+        """The content has become another one: what caching proxies keep of the file may be of either."""
         self.blocks: block_file.BlockFile | None = None
         self.written = bytearray(block_count(size or 0))
         """One byte a block: 1 where the block can be read from ``blocks`` (on disk, or on its way there)."""
@@ -231,6 +233,7 @@ class FileContent:
     def start_anew(self, reason: errors.FileChanged, now: Fingerprint | None) -> None:
         """The content is another one, ``now`` if that is known: forget all there is of the old one."""
         self._outdate(reason)
+        self.was_begun_anew = True
         self.fingerprint = now
         if now is None:
             self.copies.release()

@@ -51,6 +51,9 @@ class Recipient(Protocol):
     def is_guess(self) -> bool:
         """Whether no program has opened the file."""
 
+    def distrusts_caches(self) -> bool:
+        """Whether what proxies keep of the file may be of another content."""
+
     def is_delayed(self, trouble: errors.AlyxfsError) -> None:
         """Hear why nothing comes, while it is tried again: who cannot wait any longer is told."""
 
@@ -74,7 +77,8 @@ async def run(network: Network, url: str, fetch: Segment, owner: Recipient) -> N
         if pausing := network.pause_under_way(url):
             owner.is_delayed(pausing)
         try:
-            await _attempt(network, url, fetch, owner, whole=whole, stall=attempts.stall, is_guess=is_guess)
+            is_renewed = attempts.failures > 0 or owner.distrusts_caches()
+            await _attempt(network, url, fetch, owner, whole, attempts.stall, is_guess, is_renewed)
             if fetch.arrived >= fetch.end:
                 return
             failure = errors.ServerFault(f"{shown(url)} sent fewer bytes than it announced.", url=shown(url))
@@ -141,13 +145,22 @@ class _Pause(Exception):
 
 
 async def _attempt(
-    network: Network, url: str, fetch: Segment, owner: Recipient, *, whole: bool, stall: float, is_guess: bool
+    network: Network,
+    url: str,
+    fetch: Segment,
+    owner: Recipient,
+    whole: bool,
+    stall: float,
+    is_guess: bool,
+    is_renewed: bool,
 ) -> None:
-    """One request: append what it brings to the fetch."""
+    """One request: append what it brings to the fetch. ``is_renewed``: past what a caching proxy keeps."""
     pinned = owner.pinned()
     headers = response.range_headers(fetch.arrived, fetch.end, pinned)
     if whole:
         headers = {"Accept-Encoding": "identity, gzip"}
+    if is_renewed and network.file_proxy is not None:
+        headers["Cache-Control"] = "no-cache"
     turn = network.turn(url) if fetch.background else nullcontext()
     request = network.stream_file(quoted_address(url), headers=headers, stall=stall, is_guess=is_guess)
     async with turn, request as answer:

@@ -207,6 +207,10 @@ class DownloadTask:
         """Whether it is fetched ahead of every program."""
         return self._item.background and self._file.handles == 0
 
+    def distrusts_caches(self) -> bool:
+        """Whether the content has been found to be another one than it was."""
+        return self._file.was_begun_anew
+
     def is_delayed(self, trouble: errors.AlyxfsError) -> None:
         """Keep the reason for whoever cannot wait any longer."""
         self._file.trouble = trouble
