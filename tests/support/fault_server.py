@@ -269,6 +269,8 @@ class FaultServer:
             asked = None
         told = (("ETag", file.etag), ("Last-Modified", file.last_modified), ("Content-Type", file.kind))
         headers = {name: value for name, value in told if value}
+        if file.etag and request.headers.get("if-none-match") == file.etag:
+            return self._head(connection, 304, headers)
         if asked is None or not file.ranges or fault == "whole":
             return self._send_whole(connection, request, file, headers)
         start, _, last = asked.removeprefix("bytes=").partition("-")

@@ -28,9 +28,9 @@ def source(server, name="a.npy", **changes):
 
 
 @asynccontextmanager
-async def opened(directory, deadline=10.0, **options):
+async def opened(directory, deadline=10.0, file_proxy="", **options):
     """A cache in this directory, with a network of its own."""
-    async with open_network(deadline=deadline) as network:
+    async with open_network(deadline=deadline, file_proxy=file_proxy) as network:
         network.alyx_at("http://127.0.0.1")
         async with open_file_cache(network, directory, **options) as cache:
             yield cache

@@ -211,4 +211,6 @@ def _refusal(
             return SizeDiffers(f"{url} has {size} bytes, not as many as the database says.", size)
     if status == 429:  # noqa: PLR2004
         return errors.Throttled(f"The server of {url} asks for a pause (too many requests).", status=status, url=url)
-    return errors.ServerFault(f"{url} answered {status}.", status=status, url=url)
+    # RFC 9110, 15.5.20: it does not answer for this server.
+    hint = ": a file proxy says so of a server that its configuration does not name" if status == 421 else ""  # noqa: PLR2004
+    return errors.ServerFault(f"{url} answered {status}{hint}.", status=status, url=url)
