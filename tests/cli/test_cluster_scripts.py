@@ -1,0 +1,102 @@
+"""The scripts for SLURM, run with its variables and without it: a drive for a job, and nothing of it afterwards."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mounted import environment, mounted, run_alyxfs, until
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "cluster"
+
+
+@pytest.fixture(scope="module")
+def snapshot(demo, tmp_path_factory):
+    home = tmp_path_factory.mktemp("maker") / "home"
+    with mounted(demo.url, home) as drive:
+        assert run_alyxfs(home, "snapshot", str(drive.path), str(home / "snapshot")).returncode == 0
+    return home / "snapshot"
+
+
+@pytest.fixture
+def slurm(snapshot, home):
+    """What slurmd gives its scripts, and what an administrator has set."""
+    program = home / "alyxfs"
+    program.write_text(f'#!/bin/sh\nHOME={home} exec {sys.executable} -m alyxfs "$@"\n')
+    program.chmod(0o755)
+    return {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_USER": getpass.getuser(),
+        "SLURM_JOB_UID": str(os.geteuid()),
+        "SLURM_JOB_COMMENT": "spikes, alyxfs",
+        "ALYXFS": str(program),
+        "ALYXFS_SNAPSHOT": str(snapshot),
+        "ALYXFS_PLACE": str(home / "place"),
+        "ALYXFS_SCRATCH": str(home / "scratch"),
+    }
+
+
+def run(home, script, slurm, **more):
+    # environment() takes away what begins with ALYXFS_.
+    variables = environment(home) | slurm | more
+    return subprocess.run(
+        [SCRIPTS / script], env=variables, capture_output=True, text=True, timeout=100, check=True
+    ).stdout
+
+
+def is_mounted(place):
+    return f" {place} fuse" in Path("/proc/self/mounts").read_text()
+
+
+def pid_of(drive):
+    return json.loads((drive / ".alyxfs/status.json").read_bytes())["process"]
+
+
+def is_alive(pid):
+    return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+
+
+@pytest.mark.parametrize("end", ["well", "drive killed", "in use"])
+def test_a_job_has_a_drive_and_leaves_nothing(home, slurm, end):
+    drive = home / "place/4711/alyx"
+    run(home, "prolog.sh", slurm)
+    try:
+        assert run(home, "task_prolog.sh", slurm) == f"export ALYX={drive}\n"
+        assert "KS001" in os.listdir(drive / "data/cortexlab/Subjects")
+        process = pid_of(drive)
+        job = None
+        if end == "drive killed":
+            os.kill(process, signal.SIGKILL)
+        elif end == "in use":
+            job = subprocess.Popen(["sleep", "60"], cwd=drive)
+        run(home, "epilog.sh", slurm)
+        assert not is_mounted(drive)
+        assert list((home / "place").iterdir()) == []
+        if job is not None:
+            job.kill()
+            job.wait()
+        until(lambda: not is_alive(process), "the end of the drive")
+        assert (home / "scratch" / getpass.getuser()).exists(), "for the next job"
+    finally:
+        subprocess.run(["umount", "-l", drive], capture_output=True, check=False)
+
+
+def test_a_job_that_does_not_want_one_has_none(home, slurm):
+    run(home, "prolog.sh", slurm, SLURM_JOB_COMMENT="")
+    assert run(home, "task_prolog.sh", slurm) == ""
+    run(home, "epilog.sh", slurm)
+    assert not (home / "place").exists()
+
+
+def test_a_drive_that_cannot_be_mounted_drains_no_node(home, slurm):
+    run(home, "prolog.sh", slurm, ALYXFS_SNAPSHOT="/no/such/file")
+    assert run(home, "task_prolog.sh", slurm) == ""
+    run(home, "epilog.sh", slurm)
+    assert list((home / "place").iterdir()) == []
