@@ -266,10 +266,11 @@ class CachedFile(FileContent):
     def _sliced(self, extent: Extent) -> Extent:
         """The extent with what a caching proxy fetches together with it."""
         length = self._owner.network.slice_length
-        if not extent.length:
+        if length == 1 or not extent.length:
             return extent
         end = -(-extent.end // length) * length
-        return Extent(extent.start // length * length, end if self.size is None else min(end, self.size))
+        end = end if self.size is None else max(min(end, self.size), extent.end)
+        return Extent(extent.start // length * length, end)
 
     def _holes(self, extent: Extent) -> list[Extent]:
         """What of the extent is neither on disk nor under way."""
