@@ -179,6 +179,49 @@ def test_another_server_is_not_meant(made):
         server_of_snapshot(made[0], "alyx.example.org")
 
 
+def test_what_was_unpacked_goes_after_a_month_unless_it_is_in_use(own, made, home, tmp_path):
+    place = home / ".cache/alyxfs/snapshots"
+    other = tmp_path / "other.snapshot"
+    rewritten(made[0], other, lambda manifest: manifest.update(made="2020-01-01T00:00:00Z"))
+
+    def make_old():
+        for folder in place.iterdir():
+            os.utime(folder, (1, 1))
+
+    with mounted(own.url, home, "--snapshot", str(made[0]), **NOBODY) as drive:
+        (first,) = place.iterdir()
+        make_old()
+        with mounted(own.url, home, "--snapshot", str(other), directory=home / "second", **NOBODY):
+            assert len(list(place.iterdir())) == 2
+        assert (drive / "data/sessions.pqt").read_bytes() == made[1]["data/sessions.pqt"]
+    make_old()
+    (second,) = set(place.iterdir()) - {first}
+    with mounted(own.url, home, "--snapshot", str(other), **NOBODY):
+        assert set(place.iterdir()) == {first, second}, "nothing new is unpacked, nothing is removed"
+    third = tmp_path / "third.snapshot"
+    rewritten(made[0], third, lambda manifest: manifest.update(made="2021-01-01T00:00:00Z"))
+    make_old()
+    with mounted(own.url, home, "--snapshot", str(third), **NOBODY):
+        assert not {first, second} & set(place.iterdir())
+
+
+def test_a_server_without_tables_gives_what_was_looked_at(demo_directory, tmp_path):
+    with running_demo(demo_directory, largest_file_mb=2, control=True) as demo:
+        demo.control(fail={"status": 404, "count": 1000, "path_prefix": "/cache.zip"})
+        with mounted(demo.url, tmp_path / "maker") as drive:
+            files = sorted(os.listdir(drive / READ.rpartition("/")[0]))
+            before = (drive / READ).read_bytes()
+            done = run_alyxfs(tmp_path / "maker", "snapshot", str(drive.path), str(tmp_path / "snapshot"))
+        assert "without tables" in done.stdout
+        demo.clear_requests()
+        with mounted(demo.url, tmp_path / "node", "--snapshot", str(tmp_path / "snapshot"), **NOBODY) as drive:
+            assert sorted(os.listdir(drive / READ.rpartition("/")[0])) == files
+            assert (drive / READ).read_bytes() == before
+            with pytest.raises(OSError, match=r"No such file|No data"):
+                os.listdir(drive / "data/harborlab/Subjects")
+        assert of_api(demo) == []
+
+
 def rewritten(source, target, change):
     """A snapshot whose manifest is another one; ``change`` may also add members."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:

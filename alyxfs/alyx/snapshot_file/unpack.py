@@ -8,6 +8,7 @@ used, and drives of one node share it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import zipfile
 
 KEPT_DAYS = 30
-"""After so many days in which no drive began with it, what was unpacked goes when another one comes."""
+"""After so many days in which no drive began with it, what was unpacked, and is not in use, goes when another comes."""
 
 _READ_AT_ONCE = 64 * 1024
 """Bytes: an Archive gives no more at once."""
@@ -81,6 +82,7 @@ async def unpacked(path: Path, directory: Path) -> Unpacked:
         raise errors.ConfigurationError(
             f"The snapshot {path} cannot be unpacked in {directory}: {error.strerror or error}."
         ) from error
+    await trio.to_thread.run_sync(_use, folder)
     return Unpacked(manifest, folder)
 
 
@@ -129,12 +131,29 @@ def _is_there(folder: Path) -> bool:
     return folder.exists()
 
 
+def _use(folder: Path) -> None:
+    """Let nobody remove it for as long as this process lives."""
+    with contextlib.suppress(OSError):  # a disk without locks
+        fcntl.flock(os.open(folder / KNOWN, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _remove_idle(folder: Path) -> None:
+    if time.time() - folder.stat().st_mtime <= KEPT_DAYS * 86_400:
+        return
+    if (folder / KNOWN).exists():
+        descriptor = os.open(folder / KNOWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _new_scratch(directory: Path) -> Path:
     claim_folder(directory)
     for former in directory.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - former.stat().st_mtime > KEPT_DAYS * 86_400:
-                shutil.rmtree(former, ignore_errors=True)
+        with contextlib.suppress(OSError):  # in use, or removed by another drive
+            _remove_idle(former)
     return Path(tempfile.mkdtemp(dir=directory, prefix="new-"))  # mkdtemp makes it 0700
 
 
