@@ -10,10 +10,15 @@ cd / || exit 0
 [ -n "$SLURM_JOB_ID" ] && [ -n "$home" ] || exit 0
 case "$SLURM_JOB_COMMENT" in *"$ALYXFS_WANTED"*) ;; *) exit 0 ;; esac
 
-mkdir -p "$ALYXFS_PLACE" "$ALYXFS_SCRATCH"
-[ "$(id -u)" != 0 ] || chmod 755 "$ALYXFS_PLACE" "$ALYXFS_SCRATCH"
+for folder in "$ALYXFS_PLACE" "$ALYXFS_SCRATCH"; do
+    [ -d "$folder" ] || { mkdir -p "$(dirname "$folder")" && mkdir -m 755 "$folder"; }
+    if [ "$(stat -c %u "$folder")" != "$(id -u)" ]; then
+        logger -t alyxfs "job $SLURM_JOB_ID has no drive: $folder is somebody else's"
+        exit 0
+    fi
+done
 for folder in "$place" "$ALYXFS_SCRATCH/$user"; do
-    mkdir -m 700 "$folder" 2>/dev/null && [ "$(id -u)" = 0 ] && chown "$user:" "$folder"
+    mkdir -m 700 "$folder" 2>/dev/null && [ "$(id -u)" = 0 ] && chown -h "$user:" "$folder"
 done
 
 set -- --cache-directory "$ALYXFS_SCRATCH/$user" --cache-limit "$ALYXFS_CACHE_LIMIT"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mounted import environment, mounted, run_alyxfs, until
+from stranger import NUMBER, needs_root
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "cluster"
 
@@ -100,3 +103,36 @@ def test_a_drive_that_cannot_be_mounted_drains_no_node(home, slurm):
     assert run(home, "task_prolog.sh", slurm) == ""
     run(home, "epilog.sh", slurm)
     assert list((home / "place").iterdir()) == []
+
+
+@needs_root
+def test_slurmd_runs_as_root_and_the_drive_is_its_users(slurm):
+    """What is mounted is told by a program in place of alyxfs: another user cannot run that of the tests."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        program = folder / "alyxfs"
+        program.write_text('#!/bin/sh\nfor last; do :; done\nmkdir -p "$last/data"; env > "$last/data/$1-$(id -un)"\n')
+        program.chmod(0o755)
+        places = {"ALYXFS_PLACE": str(folder / "run"), "ALYXFS_SCRATCH": str(folder / "scratch")}
+        job = {**slurm, **places, "SLURM_JOB_USER": "nobody", "ALYXFS": str(program), "SECRET": "of root"}
+        run(folder, "prolog.sh", job)
+        told = folder / "run/4711/alyx/data/mount-nobody"
+        assert told.stat().st_uid == NUMBER
+        assert set(re.findall(r"^(\w+)=", told.read_text(), re.MULTILINE)) <= {
+            "HOME",
+            "USER",
+            "PATH",
+            "LANG",
+            "PWD",
+            "_",
+        }
+        for each in (folder / "run/4711", folder / "scratch/nobody"):
+            assert (each.stat().st_uid, each.stat().st_mode & 0o777) == (NUMBER, 0o700)
+        assert (folder / "run").stat().st_mode & 0o777 == 0o755
+        run(folder, "epilog.sh", job)
+        assert not (folder / "run/4711").exists()
+        # A folder that somebody else made first is left alone.
+        os.chown(folder / "scratch", NUMBER, -1)
+        run(folder, "prolog.sh", job)
+        assert not (folder / "run/4711").exists()
