@@ -24,7 +24,7 @@ from alyxfs.private_files import claim_folder, open_file
 from alyxfs.store import open_copy_of_store, open_fixed_store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
     from alyxfs.alyx.datasets.index import DatasetIndex
@@ -79,12 +79,8 @@ class Known:
         folder = directory if self.snapshot is None else self.snapshot.tables
         async with open_dataset_index(self.api, self.store, self.metadata, folder) as index:
             if self.snapshot is not None:
-                try:
+                with _damage_told(self.snapshot):
                     await index.hold()
-                except TablesUnusableError as error:
-                    raise errors.ConfigurationError(
-                        f"{error} Remove {self.snapshot.folder}, and mount again."
-                    ) from error
             yield index
 
     async def take_sizes(self, sizes: Path) -> None:
@@ -123,7 +119,8 @@ async def open_known(plan: Plan, folder: Path, network: Network, account: Accoun
             api = (ProposedApi if is_proposing else Api)(network, plan.server, account, keeps_token=settings.keep_token)
             freshness = Freshness(settings.time_to_live, times_to_live)
         metadata = await stack.enter_async_context(open_metadata_cache(api, store, freshness=freshness))
-        schema = await metadata.schema()
+        with _damage_told(snapshot):
+            schema = await metadata.schema()
         for endpoint in times_to_live.keys() - schema.endpoints.keys():
             raise errors.ConfigurationError(
                 f"The option time_to_live_of names {endpoint!r}: the server has no such endpoint."
@@ -134,6 +131,18 @@ async def open_known(plan: Plan, folder: Path, network: Network, account: Accoun
         if snapshot is None:
             await access.check()
         yield Known(api, store, metadata, access, schema, snapshot, about)
+
+
+@contextlib.contextmanager
+def _damage_told(snapshot: Unpacked | None) -> Iterator[None]:
+    """What is no snapshot of ours inside, whole though it is, is no defect of ours."""
+    try:
+        yield
+    except (TablesUnusableError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if snapshot is None:
+            raise
+        sentence = f"What is in the snapshot cannot be used: {type(error).__name__}: {error}."
+        raise errors.ConfigurationError(sentence) from error
 
 
 async def _unpacked(plan: Plan) -> Unpacked | None:

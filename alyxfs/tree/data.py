@@ -8,7 +8,7 @@ from alyxfs import file_names
 from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import date_seconds, folder_names
 from alyxfs.alyx.datasets.table_form import TABLES
-from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.alyx.metadata.freshness import NOT_HAD
 from alyxfs.tree.file_tree import Data, DataFolder, FileTree, SessionDirectory, cached_below
 from alyxfs.tree.node import Node, no_such_name
 from alyxfs.tree.one_tables import table_files
@@ -37,7 +37,7 @@ class DataDirectory(DataFolder):
         try:
             if await self._aggregates.folders():
                 found[AGGREGATES] = self._aggregates_directory()
-        except DOWN:  # they were never listed; the labs may be known all the same
+        except NOT_HAD:  # they were never listed; the labs may be known all the same
             pass
         found |= await self._labs()
         return dict(sorted(found.items()))

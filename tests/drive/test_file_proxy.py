@@ -26,16 +26,9 @@ NOBODY = {"ALYXFS_USER": "", "ALYXFS_PASSWORD": ""}
 
 
 @pytest.fixture(scope="module")
-def own(demo_directory):
-    """A demo whose requests nobody else makes."""
-    with running_demo(demo_directory, largest_file_mb=2) as demo:
-        yield demo
-
-
-@pytest.fixture(scope="module")
-def snapshot(own, tmp_path_factory):
+def snapshot(demo, tmp_path_factory):
     """What all drives show."""
-    return snapshot_of(own, tmp_path_factory.mktemp("maker") / "home")
+    return snapshot_of(demo, tmp_path_factory.mktemp("maker") / "home")
 
 
 def snapshot_of(demo, home):
@@ -129,15 +122,15 @@ def behind_one_proxy(demo, snapshot, files, folder, count):
     return Outcome(sent, sum(slices.values()), {line[4] for line in log}, [line[2] for line in log], found[0])
 
 
-def test_three_drives_fetch_each_slice_once(own, snapshot, demo_directory, tmp_path):
+def test_three_drives_fetch_each_slice_once(demo, snapshot, demo_directory, tmp_path):
     files = largest_files(demo_directory, 2)
-    outcome = behind_one_proxy(own, snapshot, files, tmp_path, 3)
+    outcome = behind_one_proxy(demo, snapshot, files, tmp_path, 3)
     assert outcome.touched > 10 * SLICE
     assert outcome.sent <= 1.1 * outcome.touched
     starts = [int(re.fullmatch(r'"bytes=(\d+)-\d+"', asked)[1]) for asked in outcome.asked]
     assert all(start % SLICE == 0 for start in starts), "whole slices are asked for"
     assert outcome.hits.count("HIT") > outcome.hits.count("MISS")
-    with mounted(own.url, tmp_path / "directly") as drive:
+    with mounted(demo.url, tmp_path / "directly") as drive:
         for position, (path, size) in enumerate(files.items()):
             assert WAYS[position % 3](drive / "data" / path, size) == outcome.content[path]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import random
@@ -52,18 +54,11 @@ def of_api(demo):
 
 
 @pytest.fixture(scope="module")
-def own(demo_directory):
-    """A demo whose requests nobody else makes."""
-    with running_demo(demo_directory, largest_file_mb=2) as demo:
-        yield demo
-
-
-@pytest.fixture(scope="module")
-def made(own, tmp_path_factory):
+def made(demo, tmp_path_factory):
     """A snapshot, what was seen when it was made, and the token of who made it."""
     home = tmp_path_factory.mktemp("maker") / "home"
     file = home.parent / "lab.snapshot"
-    with mounted(own.url, home, "--keep-token") as drive:
+    with mounted(demo.url, home, "--keep-token") as drive:
         seen = looked_at(drive)
         done = run_alyxfs(home, "snapshot", str(drive.path), str(file))
     assert done.returncode == 0, done.stderr
@@ -75,25 +70,25 @@ def made(own, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shown(own, made, tmp_path_factory):
+def shown(demo, made, tmp_path_factory):
     """The snapshot, mounted by somebody else."""
     home = tmp_path_factory.mktemp("node") / "home"
-    own.clear_requests()
-    with mounted(own.url, home, "--snapshot", str(made[0]), **NOBODY) as drive:
+    demo.clear_requests()
+    with mounted(demo.url, home, "--snapshot", str(made[0]), **NOBODY) as drive:
         yield drive
 
 
-def test_a_drive_of_a_snapshot_shows_the_same_and_asks_nothing(own, made, shown):
+def test_a_drive_of_a_snapshot_shows_the_same_and_asks_nothing(demo, made, shown):
     assert looked_at(shown) == made[1]
     assert len((shown / UNREAD).read_bytes()) == os.stat(shown / UNREAD).st_size, "its address is in the snapshot"
-    assert of_api(own) == []
+    assert of_api(demo) == []
     said = status(shown)
     assert said["api_requests"] == 0
     assert said["stale_since"] is None
     assert said["snapshot"]["file"] == str(made[0])
 
 
-def test_what_is_not_in_the_snapshot_is_said_and_not_asked(own, shown):
+def test_what_is_not_in_the_snapshot_is_said_and_not_asked(demo, shown):
     with pytest.raises(OSError, match="No such file") as missing:
         (shown / "users/alice.json").read_bytes()
     assert missing.value.errno == errno.ENOENT
@@ -108,7 +103,7 @@ def test_what_is_not_in_the_snapshot_is_said_and_not_asked(own, shown):
     told = (shown / ".alyxfs/errors.log").read_text()
     assert "is not in the snapshot" in told
     assert "mount without --snapshot" in told
-    assert of_api(own) == []
+    assert of_api(demo) == []
 
 
 def test_a_refresh_is_refused(shown):
@@ -159,13 +154,13 @@ def test_the_server_is_not_needed(demo_directory, made, tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_drives_of_one_snapshot_share_what_is_unpacked(own, made, shown):
+def test_drives_of_one_snapshot_share_what_is_unpacked(demo, made, shown):
     home = shown.path.parent
-    own.clear_requests()
-    with mounted(own.url, home, "--snapshot", str(made[0]), directory=home / "other", **NOBODY) as other:
+    demo.clear_requests()
+    with mounted(demo.url, home, "--snapshot", str(made[0]), directory=home / "other", **NOBODY) as other:
         assert (other / READ).read_bytes() == made[1][READ]
         assert len(list((home / ".cache/alyxfs/snapshots").iterdir())) == 1
-    assert of_api(own) == []
+    assert of_api(demo) == []
 
 
 def test_a_snapshot_is_not_written_to(made, home):
@@ -179,7 +174,7 @@ def test_another_server_is_not_meant(made):
         server_of_snapshot(made[0], "alyx.example.org")
 
 
-def test_what_was_unpacked_goes_after_a_month_unless_it_is_in_use(own, made, home, tmp_path):
+def test_what_was_unpacked_goes_after_a_month_unless_it_is_in_use(demo, made, home, tmp_path):
     place = home / ".cache/alyxfs/snapshots"
     other = tmp_path / "other.snapshot"
     rewritten(made[0], other, lambda manifest: manifest.update(made="2020-01-01T00:00:00Z"))
@@ -188,20 +183,20 @@ def test_what_was_unpacked_goes_after_a_month_unless_it_is_in_use(own, made, hom
         for folder in place.iterdir():
             os.utime(folder, (1, 1))
 
-    with mounted(own.url, home, "--snapshot", str(made[0]), **NOBODY) as drive:
+    with mounted(demo.url, home, "--snapshot", str(made[0]), **NOBODY) as drive:
         (first,) = place.iterdir()
         make_old()
-        with mounted(own.url, home, "--snapshot", str(other), directory=home / "second", **NOBODY):
+        with mounted(demo.url, home, "--snapshot", str(other), directory=home / "second", **NOBODY):
             assert len(list(place.iterdir())) == 2
         assert (drive / "data/sessions.pqt").read_bytes() == made[1]["data/sessions.pqt"]
     make_old()
     (second,) = set(place.iterdir()) - {first}
-    with mounted(own.url, home, "--snapshot", str(other), **NOBODY):
+    with mounted(demo.url, home, "--snapshot", str(other), **NOBODY):
         assert set(place.iterdir()) == {first, second}, "nothing new is unpacked, nothing is removed"
     third = tmp_path / "third.snapshot"
     rewritten(made[0], third, lambda manifest: manifest.update(made="2021-01-01T00:00:00Z"))
     make_old()
-    with mounted(own.url, home, "--snapshot", str(third), **NOBODY):
+    with mounted(demo.url, home, "--snapshot", str(third), **NOBODY):
         assert not {first, second} & set(place.iterdir())
 
 
@@ -220,6 +215,91 @@ def test_a_server_without_tables_gives_what_was_looked_at(demo_directory, tmp_pa
             with pytest.raises(OSError, match=r"No such file|No data"):
                 os.listdir(drive / "data/harborlab/Subjects")
         assert of_api(demo) == []
+
+
+def test_of_a_drive_that_was_only_mounted_data_is_there_all_the_same(demo, made, tmp_path):
+    with mounted(demo.url, tmp_path / "maker") as drive:
+        assert run_alyxfs(tmp_path / "maker", "snapshot", str(drive.path), str(tmp_path / "snapshot")).returncode == 0
+    demo.clear_requests()
+    with mounted(demo.url, tmp_path / "node", "--snapshot", str(tmp_path / "snapshot"), **NOBODY) as drive:
+        assert sorted(os.listdir(drive / "data")) == made[1]["data"]
+        assert (drive / READ).read_bytes() == made[1][READ]
+        with pytest.raises(OSError, match="No data"):
+            os.listdir(drive / "sessions")
+    assert of_api(demo) == []
+
+
+def with_store(source, target, change):
+    """A snapshot whose store somebody has changed, with the hash that goes with it."""
+    path = target.with_suffix(".sqlite")
+    with zipfile.ZipFile(source) as members:
+        path.write_bytes(members.read("known.sqlite"))
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        change(store)
+    content = path.read_bytes()
+
+    def tell(manifest):
+        manifest["members"]["known.sqlite"] = [len(content), hashlib.sha256(content).hexdigest()]
+        return {"known.sqlite": content}
+
+    rewritten(source, target, tell)
+
+
+def changed_delta(change):
+    def in_store(store):
+        ((body,),) = store.execute("SELECT body FROM documents WHERE name = 'changes since the cache tables'")
+        delta = json.loads(zlib.decompress(body))
+        change(delta)
+        packed = zlib.compress(json.dumps(delta).encode())
+        store.execute("UPDATE documents SET body = ? WHERE name = 'changes since the cache tables'", (packed,))
+
+    return in_store
+
+
+NUMBERED = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed_delta(lambda delta: delta["places"].append([NUMBERED, [NUMBERED, "lab", "mouse", "..", "001"]])),
+        changed_delta(
+            lambda delta: delta["places"].append([NUMBERED, [NUMBERED, "lab", "mouse", "2020-01-01", "../x"]])
+        ),
+        changed_delta(lambda delta: delta["places"].append([NUMBERED, [NUMBERED, "lab", 7, "2020-01-01", "001"]])),
+        changed_delta(lambda delta: delta["files"].append(["../x", NUMBERED, None])),
+        changed_delta(lambda delta: delta["files"].append([NUMBERED, NUMBERED, [7] * 9])),
+        changed_delta(lambda delta: delta.update(places={"a": 1})),
+        lambda store: store.execute("UPDATE documents SET body = ?", (zlib.compress(b"[1, 2"),)),
+    ],
+)
+def test_what_no_drive_puts_into_a_snapshot_is_refused_at_the_mount(demo, made, home, change):
+    file = home / "made.snapshot"
+    with_store(made[0], file, change)
+    with (
+        pytest.raises(AssertionError, match=r"alyxfs: What is in the snapshot cannot be used: .*"),
+        mounted(demo.url, home, "--snapshot", str(file), **NOBODY),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("rows", [b"[[1, 2, 3]]", b'[["a", "b", "c", "d", []]]', b"[", b'[["../a", "..", 1, 2, []]]'])
+def test_strange_rows_and_records_in_a_snapshot_are_not_there(demo, made, home, rows):
+    def change(store):
+        store.execute("UPDATE listings SET body = ?", (zlib.compress(rows),))
+        store.execute("UPDATE records SET body = ?", (zlib.compress(rows),))
+
+    file = home / "made.snapshot"
+    with_store(made[0], file, change)
+    with mounted(demo.url, home, "--snapshot", str(file), **NOBODY) as drive:
+        assert os.listdir(drive / "data")
+        for name in ("labs", "subjects", "sessions/lab=cortexlab/number=1"):
+            with contextlib.suppress(OSError):
+                for each in os.listdir(drive / name):
+                    assert each not in {"..", "."}
+                    with pytest.raises(OSError, match=r"No data|No such"):
+                        (drive / name / each).read_bytes()
+        assert status(drive)["defects"] == 0
 
 
 def rewritten(source, target, change):
@@ -333,11 +413,11 @@ def test_every_flipped_byte_is_noticed_or_harmless(made, tmp_path):
     assert noticed > 50
 
 
-def test_in_a_directory_that_a_group_shares_the_group_reads_it(own, tmp_path):
+def test_in_a_directory_that_a_group_shares_the_group_reads_it(demo, tmp_path):
     home, shared = tmp_path / "home", tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o2750)
-    with mounted(own.url, home) as drive:
+    with mounted(demo.url, home) as drive:
         assert run_alyxfs(home, "snapshot", str(drive.path), str(shared / "a")).returncode == 0
         done = run_alyxfs(home, "snapshot", str(drive.path), str(tmp_path / "nowhere" / "a"))
     assert done.returncode == 3

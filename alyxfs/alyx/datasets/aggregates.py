@@ -57,7 +57,9 @@ class Aggregates:
         file = file_of_dataset(dataset)
         if aggregate_file(dataset, file) is None:
             return []
-        with contextlib.suppress(errors.NotDownloadable, errors.NotFound):  # said when it is opened
+        with contextlib.suppress(
+            errors.NotDownloadable, errors.NotFound, errors.NotInSnapshot
+        ):  # said when it is opened
             file = await self.catalogue.file_with_buckets(dataset)
         placed = aggregate_file(dataset, file)
         return [] if placed is None else [placed]

@@ -23,7 +23,7 @@ from alyxfs.alyx.datasets.layout import (
     session_place,
 )
 from alyxfs.alyx.datasets.s3 import MIRRORS, is_private
-from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.alyx.metadata.freshness import DOWN, NOT_HAD
 from alyxfs.alyx.metadata.listing import whole
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Catalogue:
         """The names of all labs; where they cannot be had, of those that have sessions."""
         try:
             return [row.key for row in await whole(self.metadata.listing("labs"))]
-        except DOWN:
+        except NOT_HAD:
             contents = await self._contents()
             if contents is None:
                 raise

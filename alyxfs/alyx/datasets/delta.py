@@ -100,6 +100,32 @@ class Delta:
                 files.append(file)
         return files
 
+    def check(self) -> None:
+        """Raise ValueError where something in it could not come from an answer of the server. Blocks."""
+        for session, place in self.places.items():
+            fields.identity(session, "a session")
+            if place is not None and place != session_place(
+                session, place.lab, place.subject, place.date, int(place.number)
+            ):
+                raise ValueError(f"the session {session} stands where none can")
+        for dataset, (session, file) in self.files.items():
+            texts = (dataset, session) if file is None else (dataset, session, file.identity)
+            for text in filter(None, texts):
+                fields.identity(text, "a dataset")
+            if file is None:
+                continue
+            told = {"name": file.name, "collection": file.collection, "revision": file.revision, "url": file.url}
+            for field in ("name", "revision"):
+                fields.text(told, field)
+            fields.text(told, "url", fields.LONGEST_ADDRESS)
+            fields.collection(told)
+            if (file.size, file.digest, file.qc) != (
+                fields.size(file.size),
+                fields.digest(file.digest),
+                fields.plain(file.qc),
+            ):
+                raise ValueError(f"the dataset {dataset} is told as none can be")
+
     def pack(self, made: str) -> bytes:
         """As the store keeps it, with the tables (by their time) that it adds to. Blocks: call in a thread."""
         return json_text.compact(

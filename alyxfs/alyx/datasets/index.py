@@ -109,8 +109,9 @@ class DatasetIndex:
         return self._contents
 
     async def hold(self) -> None:
-        """Of a snapshot: what is on the disk is all there is, and stays so. Raises TablesUnusableError."""
+        """Of a snapshot, which may be damaged in any way: what is on the disk is all there is, and stays so."""
         await self._use(await self._kept.load())
+        await trio.to_thread.run_sync(self._changes.check)
         if self._tables is not None:
             self._contents = await trio.to_thread.run_sync(Snapshot, self._tables, self._changes)
         self._fresh_until = self._complete_at = float("inf")
@@ -271,10 +272,8 @@ class DatasetIndex:
             return
         tables = await trio.to_thread.run_sync(read_tables, folder)
         if tables.left_out:
-            sentence = (
-                f"{tables.left_out} rows of the server's cache tables are left out: they name no file or session."
-            )
-            self._metadata.oddities.note("data", sentence)
+            words = "rows of the server's cache tables are left out: they name no file or session."
+            self._metadata.oddities.note("data", f"{tables.left_out} {words}")
         stored = await trio.to_thread.run_sync(self._store.document, _DOCUMENT)
         changes = Delta()
         if stored is not None:

@@ -25,6 +25,9 @@ DOWN = (errors.Unreachable, errors.DeadlineExceeded, errors.Throttled, errors.Se
 """Failures in spite of which what is known may be served. AccessDenied is none: the user must get to know of it."""
 
 
+NOT_HAD = (*DOWN, errors.NotInSnapshot)
+"""Failures in spite of which a directory shows the rest of what it has."""
+
 FOR_EVER = 365 * 86_400.0
 """Seconds that stand for a time to live without end, for the kernel and for people."""
 

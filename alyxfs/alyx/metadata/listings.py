@@ -155,7 +155,10 @@ class Listings:
             return False
         if not stale and not self._shared.freshness.is_fresh(listing.endpoint, None, stored.fetched_at):
             return False
-        _complete(listing, await trio.to_thread.run_sync(rows.unpack_rows, stored.body), stored.fetched_at, stale)
+        known = await trio.to_thread.run_sync(rows.unpack_rows, stored.body)
+        if known is None:
+            return False
+        _complete(listing, known, stored.fetched_at, stale)
         return True
 
     async def _end_with_what_is_known(self, listing: Listing) -> bool:

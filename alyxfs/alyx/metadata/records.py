@@ -124,7 +124,12 @@ class Records:
         stored = self._shared.store.record(endpoint, key, identity, whole=whole)
         if stored is None:
             return None
-        document = json_text.decode(stored.body)
+        try:
+            document = json_text.decode(stored.body)
+        except ValueError:
+            return None
+        if not isinstance(document, dict):
+            return None
         modified = rows.modified_of(endpoint, document)
         modified = stored.changed_at if modified is None else modified
         return Record(stored.identity, document, json_text.render(document), stored.fetched_at, modified)

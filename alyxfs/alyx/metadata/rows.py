@@ -141,9 +141,22 @@ def pack_rows(rows: list[Row]) -> bytes:
     return json_text.compact([[row.key, row.identity, row.modified, row.size, row.kept] for row in rows])
 
 
-def unpack_rows(body: bytes) -> list[Row]:
-    """Rows that :func:`pack_rows` packed. Blocks: call in a thread."""
-    return [
-        Row(identity if key == identity else key, identity, modified, size, tuple(kept))
-        for key, identity, modified, size, kept in json_text.decode(body)
-    ]
+def unpack_rows(body: bytes) -> list[Row] | None:
+    """Rows that :func:`pack_rows` packed; None where these are none. Blocks: call in a thread."""
+    try:
+        found = [
+            Row(identity if key == identity else key, identity, modified, size, tuple(kept))
+            for key, identity, modified, size, kept in json_text.decode(body)
+        ]
+    except (TypeError, ValueError):
+        return None
+    return found if all(map(_is_sound, found)) else None
+
+
+def _is_sound(row: Row) -> bool:
+    return (
+        type(row.key) is str
+        and type(row.identity) is str
+        and (row.modified is None or type(row.modified) in {float, int})
+        and (row.size is None or (type(row.size) is int and row.size >= 0))
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from alyxfs import errors, json_text
+from alyxfs.alyx.datasets.aggregates import Aggregates
 from alyxfs.alyx.datasets.s3 import without_keys
 from alyxfs.alyx.datasets.table_form import INFO, TABLES
 from alyxfs.alyx.snapshot_file.form import KNOWN, SIZES
@@ -34,8 +35,9 @@ async def copy_known(
 
     First what data files cannot be found without is asked for, where it is not known. Raises ConfigurationError.
     """
-    with contextlib.suppress(errors.AlyxfsError):
-        await catalogue.learn_addresses()
+    for learn in (catalogue.learn_addresses, Aggregates(catalogue).folders):
+        with contextlib.suppress(errors.AlyxfsError):
+            await learn()
     tables = await catalogue.index.table_folder()
     await metadata.flush()
     try:
