@@ -79,18 +79,22 @@ def mount(
 ) -> None:
     """Mount the Alyx at SERVER (the public Open Alyx if none is named) at DIRECTORY."""
     address, directory = server_and_place(places)
+    from_list, besides = parsed(",".join(listed))
+    if snapshot is None and "snapshot" in besides:
+        snapshot = Path(besides["snapshot"])
     is_named, digest = True, ""
     if snapshot is not None:
         snapshot, is_named = snapshot.expanduser().absolute(), len(places) > 1
         address, digest = server_of_snapshot(snapshot, address if is_named else None)
     server = mounting.server_address(address)
-    from_list, credentials = parsed(",".join(listed))
     flags = from_list | {name: value for name, value in flags.items() if value is not None}
-    user, token_file = user or credentials.get("user"), token_file or credentials.get("token_file")
+    user, token_file = user or besides.get("user"), token_file or besides.get("token_file")
     chosen = settings.load(server, flags)
     refuse_without_rw(flags, chosen, lambda name: f"--{name.replace('_', '-')}")
-    if snapshot is not None and (chosen.rw or chosen.watch):
-        raise click.UsageError("A snapshot neither changes nor can be changed: --rw and --watch do not go with it.")
+    if snapshot is not None:
+        if flags.get("rw") or flags.get("watch"):
+            raise click.UsageError("A snapshot neither changes nor can be changed: --rw and --watch do not go with it.")
+        chosen = replace(chosen, rw=False, watch=0.0)  # in the settings file they are for other drives
     if token_file is not None:
         token = secret_from(token_file, "token")
     check_environment()

@@ -57,23 +57,23 @@ MOUNT_OPTIONS = frozenset(
 """Options that every mount may be given (mount(8)), and that mean nothing here or are always so."""
 FOR_OTHERS = ("x-", "X-", "comment=", "context=", "fscontext=", "defcontext=", "rootcontext=", "fsname=", "subtype=")
 """Beginnings of options that are read by others, as systemd."""
-CREDENTIALS = {"alyx_user": "user", "token_file": "token_file"}
-"""What ``-o`` takes besides the table; ``user=…`` is mount's own."""
+BESIDES = {"alyx_user": "user", "token_file": "token_file", "snapshot": "snapshot"}
+"""Flags of mount that ``-o`` takes besides the table, by what they are called there; ``user=…`` is mount's own."""
 
 
 def parsed(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The options of the table in ``-o`` text, and the credentials; raises UsageError for what is neither.
+    """The options of the table in ``-o`` text, and what stands besides; raises UsageError for what is neither.
 
     A comma ends an option unless a backslash stands before it, as in fstab's own lists.
     """
     types = get_type_hints(settings.Settings)
     found: dict[str, Any] = {}
-    credentials: dict[str, str] = {}
+    besides: dict[str, str] = {}
     for part in filter(None, _split(text)):
         name, has_value, value = part.partition("=")
         key = name.replace("-", "_")
-        if has_value and key in CREDENTIALS:
-            credentials[CREDENTIALS[key]] = value
+        if has_value and key in BESIDES:
+            besides[BESIDES[key]] = value
         elif name in MOUNT_OPTIONS or part.startswith(FOR_OTHERS):
             continue
         elif name == "ro":
@@ -84,7 +84,7 @@ def parsed(text: str) -> tuple[dict[str, Any], dict[str, str]]:
             found[key.removeprefix("no_")] = False
         else:
             raise click.UsageError(f"-o {part}: there is no such option; `alyxfs mount --help` lists them.")
-    return found, credentials
+    return found, besides
 
 
 def _split(text: str) -> list[str]:

@@ -35,6 +35,7 @@ def test_each_option_of_the_table_can_be_given():
 def test_read_only_the_account_and_opposites():
     assert parsed("rw,ro") == ({"rw": False}, {})
     assert parsed("alyx_user=anna,token_file=/t") == ({}, {"user": "anna", "token_file": "/t"})
+    assert parsed("noauto,snapshot=/shared/a.snapshot") == ({}, {"snapshot": "/shared/a.snapshot"})
     assert parsed("no_allow_other") == ({"allow_other": False}, {})
 
 

@@ -155,9 +155,14 @@ def test_the_server_is_not_needed(demo_directory, made, tmp_path):
 
 
 def test_drives_of_one_snapshot_share_what_is_unpacked(demo, made, shown):
+    """The second one as a line in fstab has it, where the settings allow other drives to be written to."""
     home = shown.path.parent
+    settings = home / ".config/alyxfs/settings.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("rw = true\nwatch = 5.0\n")
     demo.clear_requests()
-    with mounted(demo.url, home, "--snapshot", str(made[0]), directory=home / "other", **NOBODY) as other:
+    with mounted(demo.url, home, "-o", f"noauto,snapshot={made[0]}", directory=home / "other", **NOBODY) as other:
+        assert not status(other)["writable"]
         assert (other / READ).read_bytes() == made[1][READ]
         assert len(list((home / ".cache/alyxfs/snapshots").iterdir())) == 1
     assert of_api(demo) == []
