@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import trio
 
 from alyxfs import claims, errors, kernel
+from alyxfs.alyx.auth import plain_http_warning
 from alyxfs.alyx.credentials import forget_secret_variables
 from alyxfs.alyx.datasets.s3 import Buckets
 from alyxfs.alyx.metadata.poll import watch
@@ -278,6 +279,8 @@ def _trust_file_server(network: Network, settings: Settings) -> None:
     server = server_address(settings.file_server)
     if settings.file_user:
         network.trust_with_files(server, _basic(settings.file_user, password))
+        if warning := plain_http_warning(settings.file_proxy or server):
+            log.info("%s", warning)
     else:
         network.allow(server)
 

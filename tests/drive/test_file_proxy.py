@@ -19,6 +19,8 @@ from mounted import mounted, run_alyxfs
 pytestmark = needs_nginx
 FOLDER = "data/cortexlab/Subjects"
 READ = f"{FOLDER}/KS001/2023-01-02/001/alf/_ibl_wheel.position.npy"
+RECORDING = "data/cortexlab/Subjects/KS001/2023-01-02/001/raw_ephys_data/probe00/_spikeglx_ephysData_g0_t0.imec.ap.bin"
+"""Compressed on its server."""
 FILES = 20
 IDENTITY = re.compile(r"\.[0-9a-f-]{36}(?=\.[^./]*$)")
 """In the name of a file on its server."""
@@ -74,6 +76,8 @@ def all_read(drives, files):
         try:
             for position, (path, size) in enumerate(files.items()):
                 found[number][path] = WAYS[position % 3](drives[number] / "data" / path, size)
+            recording = drives[number] / RECORDING
+            found[number][RECORDING] = read_seconds(recording, recording.stat().st_size)
         except BaseException as error:
             failures.append(error)
             raise
@@ -133,6 +137,7 @@ def test_three_drives_fetch_each_slice_once(demo, snapshot, demo_directory, tmp_
     with mounted(demo.url, tmp_path / "directly") as drive:
         for position, (path, size) in enumerate(files.items()):
             assert WAYS[position % 3](drive / "data" / path, size) == outcome.content[path]
+        assert read_seconds(drive / RECORDING, (drive / RECORDING).stat().st_size) == outcome.content[RECORDING]
 
 
 @pytest.mark.long
