@@ -150,6 +150,7 @@ def arguments_of_every_command(url, drive, file, data_file, folder):
         "trace": [["--output", manifest, "sh", "-c", 'cat "$@" > /dev/null', "sh", str(file), str(data_file)]],
         "verify": [[manifest]],
         "fetch": [[str(data_file), "--to", str(folder / "copies")]],
+        "snapshot": [[place, str(folder / "snapshot")], [place, str(folder / EVIL / "x")]],
         "cache": [[], ["clear", str(data_file)], ["verify"]],
         "refresh": [[str(file)], [str(data_file)], [place]],
         "pin": [[str(data_file)], [str(data_file.parent)], ["--list", place], [str(file)]],
