@@ -326,13 +326,29 @@ class Api:
             return None
         try:
             if len(answer.body) < _LARGE_ANSWER:
-                return json_text.decode(answer.body)
-            return await trio.to_thread.run_sync(json_text.decode, answer.body, LARGEST_PARSED)
-        except json_text.TooMuchError as error:
-            raise errors.AnswerTooLarge(f"{url} answered with too much: {error}.", url=url) from error
+                return _parsed(answer.body)
+            return await trio.to_thread.run_sync(_parsed, answer.body, LARGEST_PARSED)
         except ValueError as error:
-            sentence = f"{url} did not answer with JSON that can be read: {error}."
-            raise errors.ServerFault(sentence, status=answer.status, url=url) from error
+            # The thread keeps it until its next job, and it leads to frames that hold the text.
+            failure = _unreadable(error.with_traceback(None), answer.status, url)
+        del answer
+        raise failure
+
+
+def _parsed(text: bytes, most_memory: int | None = None) -> Any:
+    try:
+        return json_text.decode(text, most_memory)
+    except json_text.TooMuchError:
+        raise
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(reason)  # JSONDecodeError would hold the text
+
+
+def _unreadable(error: ValueError, status: int, url: str) -> errors.ServerFault:
+    if isinstance(error, json_text.TooMuchError):
+        return errors.AnswerTooLarge(f"{url} answered with too much: {error}.", url=url)
+    return errors.ServerFault(f"{url} did not answer with JSON that can be read: {error}.", status=status, url=url)
 
 
 def query_of(filters: Filters, limit: int, offset: int) -> str:

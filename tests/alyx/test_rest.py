@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 import trio
@@ -123,6 +124,23 @@ def test_what_is_no_list_and_no_record_is_a_fault(alyx, document):
     if not isinstance(document, dict):
         with pytest.raises(errors.ServerFault, match="did not answer with"):
             with_api(alyx, lambda api: api.detail("things", "x"))
+
+
+@pytest.mark.parametrize("text", [b'{"a": "' + b"x" * 4_000_000, b'{"a": ' + b"[" * 4_000_000])
+def test_the_fault_of_an_unreadable_answer_holds_no_text(alyx, text):
+    alyx.answer = lambda *_: (200, text)
+
+    async def held(api):
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.ServerFault, match=r"did not answer with JSON|too much") as caught:
+                await api.detail("things", "x")
+            assert caught.value.__traceback__ is not None
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert with_api(alyx, held) < len(text) / 2
 
 
 def test_a_write_is_sent_once_and_its_failure_told(alyx):
