@@ -34,7 +34,7 @@ def listed_paths(listed: IO[str] | None) -> dict[Path, str | None]:
     if listed is None:
         return {}
     text = listed.read()
-    if text.lstrip().startswith("{"):
+    if is_manifest(text):
         files = [(server, one) for server, one in read_manifest(text, listed.name) if one["kind"] == "file"]
         places = drives_of({server for server, _ in files})
         named = {str(places[server] / one["path"]): one.get("hash") for server, one in files}
@@ -43,7 +43,7 @@ def listed_paths(listed: IO[str] | None) -> dict[Path, str | None]:
     if not named:
         raise ConfigurationError(f"{listed.name} names no data file.")
     for name in named:
-        if not _can_be_path(name):
+        if not can_be_path(name):
             raise ConfigurationError(f"{listed.name} names {name!r}, which can be no path.")
     return {Path(name): digest for name, digest in named.items()}
 
@@ -64,11 +64,17 @@ def refuse_others(root: Path, files: Iterable[dict[str, Any]], read: Mapping[Pat
         raise AlyxfsError(f"{counted(changed, 'file')} of the manifest changed on the server since.")
 
 
-def _can_be_path(name: str) -> bool:
+def can_be_path(name: str) -> bool:
+    """Whether the system could have a file of this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
+
+
+def is_manifest(text: str) -> bool:
+    """Whether this is meant as a manifest; else it is a list of paths."""
+    return text.lstrip().startswith("{")
 
 
 def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
