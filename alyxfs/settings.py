@@ -137,7 +137,7 @@ class Settings:
     trace: str = _option(
         "",
         "A file for the manifest of everything that programs read through the drive, as `alyxfs trace` makes one: "
-        "written every 5 seconds and when the drive is unmounted. Empty: none.",
+        "written every 2 seconds and when the drive is unmounted. Empty: none.",
         is_path=True,
     )
     only: str = _option(

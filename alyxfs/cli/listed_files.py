@@ -16,7 +16,7 @@ from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.visible_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 from_option = click.option(
     "--from",
@@ -77,7 +77,9 @@ def is_manifest(text: str) -> bool:
     return text.lstrip().startswith("{")
 
 
-def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
+def read_manifest(
+    text: str | bytes, name: str, kinds: Collection[str] = ("file", "record")
+) -> list[tuple[str, dict[str, Any]]]:
     """The files and records that a manifest (called so) names, each with its server. Raises ConfigurationError."""
     try:
         found = [
@@ -86,9 +88,9 @@ def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any
                 {name.partition(":")[2]: entity[name] for name in entity if name.startswith("alyxfs:")},
             )
             for entity in json.loads(text)["@graph"]
-            if entity.get("alyxfs:kind") in {"file", "record"}
+            if entity.get("alyxfs:kind") in kinds
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"{name} is no manifest of `alyxfs trace`: {error}.") from error
     if not all(isinstance(server, str) and isinstance(one.get("path"), str) for server, one in found):
         raise ConfigurationError(f"{name} is no manifest of `alyxfs trace`: a server or a path is no text.")

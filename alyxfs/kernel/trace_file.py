@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WRITTEN_EVERY = 5.0
+WRITTEN_EVERY = 2.0
 """Seconds: what a drive loses of its manifest that is killed."""
 SHARE = 20
 """A manifest so long that writing it takes longer than a 20th of that is written so much less often."""
