@@ -71,10 +71,11 @@ def manifest(run: Run, found: Sequence[Read]) -> dict[str, Any]:
                 "name": "What a command has read",
                 "description": f"The data files and records that were read from a drive of alyxfs by: {run.name}",
                 "datePublished": moment(run.ended),
-                "license": LICENCE,
+                "license": {"@id": "#licence"},
                 "hasPart": names,
                 "mentions": {"@id": "#run"},
             },
+            {"@id": "#licence", "@type": "CreativeWork", "name": "Not told", "description": LICENCE},
             _action(run, names),
             {
                 "@id": "#alyxfs",
