@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 5000
 """Of the table of files: a browser shows no more at ease. All are in the manifest."""
 MOST_BARS = 24
+SESSION_DEPTH = 5
+"""Names between ``data/`` and what is in a session: lab, Subjects, subject, date, number."""
 LONGEST = 500
 """Characters of a text of others."""
 LICENCE_WORDS = ("licence", "license", "citation", "cite", "doi", "reference")
@@ -149,10 +151,8 @@ def _labs(report: Report, files: Sequence[tuple[str, Mapping[str, Any]]]) -> Ite
     subjects: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     read: Counter[tuple[str, str]] = Counter()
     for server, one in files:
-        parts = [*str(one.get("path")).split("/"), "", "", "", "", ""][1:6]
-        lab = file_names.decode(parts[0]) or parts[0]
-        subject = file_names.decode(parts[2]) or parts[2] if parts[1] == "Subjects" else "(no subject)"
-        subjects[server, lab][subject].add("/".join(parts[3:]))
+        lab, subject, session = _whose(str(one.get("path")))
+        subjects[server, lab][subject].add(session)
         read[server, lab] += _number(one.get("bytes"))
     rows = []
     for (server, lab), sessions in sorted(subjects.items()):
@@ -161,6 +161,14 @@ def _labs(report: Report, files: Sequence[tuple[str, Mapping[str, Any]]]) -> Ite
         rows.append([_text(lab), _text(institution), names, _size(read[server, lab])])
     yield "<h2>Labs and subjects</h2>"
     yield _table(("Lab", "Institution", "Subjects (sessions)", "Read"), rows)
+
+
+def _whose(path: str) -> tuple[str, str, str]:
+    """Lab, subject and session of a file, as far as its path has them."""
+    _, *parts = [file_names.decode(part) or part for part in path.split("/")]
+    if len(parts) <= SESSION_DEPTH or parts[1] != "Subjects" or parts[0] == "aggregates":
+        return "(none)", "files of no session", ""
+    return parts[0], parts[2], "/".join(parts[3:SESSION_DEPTH])
 
 
 def _tags(report: Report, files: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterable[str]:
