@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -208,9 +208,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         drive.figures = partial(figures, operations, files, account, places)
         await stack.enter_async_context(serving_control(socket, handlers(drive, changes, operations.traces, editor)))
         if settings.trace:
-            trace = operations.traces.begin_for_all()
-            kept = kernel.TraceFile(Path(settings.trace), trace, plan.server, plan.mount_point).kept()
-            await stack.enter_async_context(kept)
+            await stack.enter_async_context(_traced(plan, drive, operations.traces.begin_for_all()))
         await _compare_with_manifest(drive, settings.deadline)
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
@@ -278,6 +276,12 @@ async def _allow_writing(
     drive.allow_writing(editing, rejected)
     stack.push_async_callback(_finish, editing)
     return editor
+
+
+def _traced(plan: Plan, drive: Drive, trace: kernel.Trace) -> AbstractAsyncContextManager[None]:
+    drive.trace_file = plan.settings.trace
+    tell = partial(drive.errors.note, "trace", plan.settings.trace)
+    return kernel.TraceFile(Path(plan.settings.trace), trace, plan.server, plan.mount_point, tell).kept()
 
 
 async def _compare_with_manifest(drive: Drive, seconds: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,10 @@ from alyxfs.private_files import open_file, write_whole
 from alyxfs.tasks import background_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from alyxfs.kernel.traces import Trace
-
-log = logging.getLogger(__name__)
 
 WRITTEN_EVERY = 2.0
 """Seconds: what a drive loses of its manifest that is killed."""
@@ -30,8 +27,8 @@ SHARE = 20
 class TraceFile:
     """State: ``_written`` changes in :meth:`write`, which is called by one task at a time."""
 
-    def __init__(self, path: Path, trace: Trace, server: str, mount_point: Path) -> None:
-        """Raises ConfigurationError where there can be no such file."""
+    def __init__(self, path: Path, trace: Trace, server: str, mount_point: Path, tell: Callable[[str], object]) -> None:
+        """``tell`` is called with what fails later on. Raises ConfigurationError where there can be no such file."""
         if path.is_relative_to(mount_point):
             raise errors.ConfigurationError(f"{path} would be in the drive itself: name another place for --trace.")
         try:
@@ -42,6 +39,7 @@ class TraceFile:
         self._trace = trace
         self._server = server
         self._name = f"all that was read from the drive of {server} at {mount_point}"
+        self._tell = tell
         self._written = -1
 
     @contextlib.asynccontextmanager
@@ -64,14 +62,14 @@ class TraceFile:
             await trio.sleep(max(WRITTEN_EVERY, SHARE * (trio.current_time() - began)))
 
     async def write(self, *, is_active: bool) -> None:
-        """Write it whole; a disk that does not take it is told to the log, and tried again."""
+        """Write it whole; a disk that does not take it is told of, and tried again."""
         trace = self._trace
         changes, read = trace.changes, trace.so_far()
         run = crate.Run(self._name, trace.began, clock.now(), is_active=is_active, left_out=trace.left_out)
         try:
             await trio.to_thread.run_sync(self._write, run, read)
         except OSError as error:
-            log.info("%s cannot be written: %s", self._path, error.strerror)
+            self._tell(f"The manifest of what is read cannot be written (--trace): {error.strerror}.")
         else:
             self._written = changes
 

@@ -64,6 +64,8 @@ class Drive:
         self._only = only
         self.differences: list[str] = []
         """What is not as the manifest has it of which the files are shown, as sentences."""
+        self.trace_file: str | None = None
+        """Where it is written down what programs read."""
         self.metadata = metadata
         self.files = files
         self._schema = schema
@@ -210,6 +212,7 @@ class Drive:
             "cache_remarks": self.cache_remarks(),
             "only": None if self._only is None else {"manifest": self._only.name, "paths": len(self._only)},
             "differences": self.differences,
+            "trace": self.trace_file,
             "inodes": self.number_of_inodes(),
             **self.metadata.status(),
             **self.figures(),

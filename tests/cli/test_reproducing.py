@@ -133,6 +133,7 @@ def test_a_drive_of_a_manifest_shows_exactly_what_it_names(demo, traced):
         assert f"the files of the session {entities(manifest)[f'{PROBE}/spikes.times.npy']['alyxfs:session']}" in told
         told = run_alyxfs(home, "explain", str(drive / PROBE / "spikes.amps.npy")).stdout
         assert f"is not in {manifest}, and this drive shows nothing else." in told
+        assert f"only what {manifest} names" in run_alyxfs(home, "status", str(drive.path)).stdout
         assert run_alyxfs(home, "refresh", str(drive / PROBE)).returncode == 0
         assert run_alyxfs(home, "verify", str(manifest)).returncode == 0
 
@@ -191,21 +192,27 @@ def test_mount_says_what_it_cannot_show_or_trace(demo, traced, tmp_path):
         shown_files(manifest, "https://alyx.example.org", place)
     for path, sentence in {place / "x": "would be in the drive itself", home / "no" / "x": "cannot be written"}.items():
         with pytest.raises(errors.ConfigurationError, match=sentence):
-            TraceFile(path, Trace(), demo.url, place)
+            TraceFile(path, Trace(), demo.url, place, print)
     refused = run_alyxfs(home, "mount", "--only", str(manifest), str(place))
     assert (refused.returncode, f"is of {demo.url}: name that server" in refused.stderr) == (2, True), refused.stderr
     refused = run_alyxfs(home, "mount", "--rw", "--only", str(manifest), demo.url, str(place))
     assert (refused.returncode, "it cannot be together with --rw" in refused.stderr) == (2, True), refused.stderr
 
 
-def test_a_drive_that_is_killed_leaves_the_manifest_of_what_was_read(demo, tmp_path):
+def test_a_drive_that_is_killed_leaves_the_manifest_of_what_was_read_also_after_a_failure_of_the_disk(demo, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     manifest = home / "all.json"
     user = {"ALYXFS_USER": "demo", "ALYXFS_PASSWORD": "demo"}
     with in_front(demo.url, home, options=("--trace", str(manifest)), **user) as (process, place):
+        manifest.unlink()
+        manifest.mkdir()
         (place / "labs/cortexlab.json").read_bytes()
-        until(lambda: "labs/cortexlab.json" in entities(manifest), "what was read")
+        told = "The manifest of what is read cannot be written (--trace): Is a directory."
+        until(lambda: told in (place / ".alyxfs/errors.log").read_text(), "the failure")
+        manifest.rmdir()
+        assert f"what programs read is written to {manifest}" in run_alyxfs(home, "status", str(place)).stdout
+        until(lambda: manifest.exists() and "labs/cortexlab.json" in entities(manifest), "what was read")
         process.kill()
         process.wait(10)
     assert entities(manifest).keys() == {"labs/cortexlab.json"}
