@@ -14,6 +14,11 @@ from alyxfs.tree import Only
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OTHER, DATA = "other", "data"
+KINDS = frozenset({"file", "record", OTHER})
+"""What a drive shows of a manifest. Of other files those in ``data/``, as ONE needs its tables: those of endpoints
+(``.rows.csv``) have no path that lasts."""
+
 
 def server_of(manifest: Path) -> str | None:
     """The server that all of a manifest is of; None where it is a list, or of several."""
@@ -27,9 +32,9 @@ def shown_files(listed: Path, server: str, mount_point: Path) -> Only:
     text = _text_of(listed)
     paths: dict[str, dict[str, Any]] = {}
     if is_manifest(text):
-        for of, one in read_manifest(text, str(listed)):
-            if of.rstrip("/") == server:
-                paths.setdefault(one["path"], one)
+        for of, one in read_manifest(text, str(listed), KINDS):
+            if of.rstrip("/") == server and (one["kind"] != OTHER or one["path"].startswith(f"{DATA}/")):
+                paths.setdefault(one["path"], {} if one["kind"] == OTHER else one)
     else:
         lines = [line for line in text.split("\n") if line.strip()]
         paths = {path: {} for path in _inside(lines, listed, server, mount_point)}
@@ -47,7 +52,7 @@ def _inside(lines: list[str], listed: Path, server: str, mount_point: Path) -> I
         if not can_be_path(line):
             raise ConfigurationError(f"{listed} names {line!r}, which can be no path of a drive.")
         path = Path(os.path.abspath(line))  # noqa: PTH100 - Path.absolute keeps ".."
-        if line.startswith("data/"):
+        if line.startswith(f"{DATA}/"):
             yield line.rstrip("/")
         elif path.is_relative_to(mount_point):
             yield str(path.relative_to(mount_point))

@@ -17,6 +17,7 @@ from alyxfs import crate, errors
 from alyxfs.cli.shown_files import shown_files
 from alyxfs.kernel import Trace, TraceFile
 from mounted import environment, in_front, mounted, run_alyxfs, until
+from one_client import needs_one
 
 SESSION = "data/cortexlab/Subjects/KS001/2023-01-02/001"
 PROBE = f"{SESSION}/alf/probe00/pykilosort"
@@ -59,6 +60,7 @@ def traced(demo, tmp_path_factory):
         read = {path: (drive / path).read_bytes() for path in paths}
         with open(recording, "rb") as file:
             read[os.path.relpath(recording, drive.path)] = file.read(1000)
+        (drive / "data/sessions.pqt").read_bytes()
         (drive / "labs/.rows.csv").read_bytes()
         (drive / ".alyxfs/status.json").read_bytes()
         done = run_alyxfs(home, "trace", "--drive", str(drive.path), "--so-far", "--output", str(home / "so-far.json"))
@@ -73,12 +75,17 @@ def expected(read):
     return read.keys() - {recording} | {f"{stem}.cbin", f"{stem}.ch"}
 
 
+TABLE = {"data/sessions.pqt"}
+"""Was read, too: of the drive itself what is in ``data/`` is shown."""
+
+
 def test_a_drive_mounted_with_trace_writes_the_manifest_of_all_that_it_serves(demo, traced):
     home, manifest, read = traced
     found = entities(manifest)
     others = {path for path, entity in found.items() if entity["alyxfs:kind"] == "other"}
     assert found.keys() - others == expected(read)
-    assert len(others) == 1
+    assert others > TABLE
+    assert len(others) == 2
     assert manifest.stat().st_mode & 0o777 == 0o600
     assert action(manifest)["actionStatus"] == {"@id": "http://schema.org/CompletedActionStatus"}
     assert found["labs/cortexlab.json"]["alyxfs:bytes"] == len(read["labs/cortexlab.json"])
@@ -112,7 +119,7 @@ def test_a_manifest_is_whole_as_ro_crate_wants_it(traced):
 def test_a_drive_of_a_manifest_shows_exactly_what_it_names(demo, traced):
     home, manifest, read = traced
     with mounted(demo.url, home, "--only", str(manifest)) as drive:
-        assert shown(drive) == expected(read) | read.keys()
+        assert shown(drive) == expected(read) | read.keys() | TABLE
         for path, content in read.items():
             with open(drive / path, "rb") as file:
                 assert file.read(len(content)) == content, path
@@ -156,9 +163,8 @@ def test_a_drive_of_a_manifest_tells_what_is_not_as_it_was_read(demo, traced):
         ]
         for sentence in told:
             drive.wait_for_log(sentence)
-        assert shown(drive) == expected(read) - {f"{PROBE}/clusters.metrics.pqt"} | read.keys() - {
-            f"{PROBE}/clusters.metrics.pqt"
-        }
+        everything = expected(read) | read.keys() | TABLE
+        assert shown(drive) == everything - {f"{PROBE}/clusters.metrics.pqt"}
 
 
 def test_a_drive_of_a_list_shows_what_is_at_and_below_its_paths(demo, traced):
@@ -281,6 +287,31 @@ def test_trace_says_what_it_cannot_watch(shared_drive, tmp_path):
     assert (refused.returncode, refused.stderr) == (3, f"alyxfs: There is no process {gone.pid}.\n")
     refused = run_alyxfs(home, "trace", *drive, "--so-far")
     assert (refused.returncode, refused.stderr) == (1, "alyxfs: This drive was not mounted with --trace.\n")
+
+
+ANALYSIS = """
+import sys
+from one.api import ONE
+one = ONE(cache_dir=sys.argv[1], mode="local")
+[session] = one.search(lab="cortexlab", subject="KS001", date="2023-01-02")
+wheel = one.load_object(session, "wheel", collection="alf")
+print(wheel["position"].sum(), one.load_dataset(session, "spikes.times.npy", collection="alf/probe00/pykilosort").sum())
+"""
+
+
+@needs_one
+def test_an_analysis_with_one_is_reproduced_on_a_drive_of_what_it_has_read(demo, shared_drive, tmp_path):
+    home, manifest = tmp_path / "home", tmp_path / "one.json"
+    home.mkdir()
+    analysis = [sys.executable, "-W", "ignore", "-c", ANALYSIS]
+    options = ["--drive", str(shared_drive.path), "--output", str(manifest)]
+    first = run_alyxfs(home, "trace", *options, *analysis, str(shared_drive / "data"))
+    assert (first.returncode, len(first.stdout.split())) == (0, 2), first.stderr
+    with mounted(demo.url, home, "--only", str(manifest)) as drive:
+        again = [*analysis, str(drive / "data")]
+        second = subprocess.run(again, env=environment(home), capture_output=True, text=True, timeout=60, check=False)
+        assert second.stdout == first.stdout, second.stderr
+        assert shown(drive) == entities(manifest).keys()
 
 
 class Page(html.parser.HTMLParser):
