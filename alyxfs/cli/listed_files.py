@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from alyxfs.cli.drives import drives
+from alyxfs.cli.drives import drives, state_of
 from alyxfs.cli.printing import say
 from alyxfs.cli.status import counted
 from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.visible_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from_option = click.option(
     "--from",
@@ -99,7 +99,20 @@ def read_manifest(
 
 def drives_of(servers: set[str]) -> dict[str, Path]:
     """Where drives of these servers are mounted. Raises ConfigurationError for one of which none is."""
-    places = {mount.server: mount.place for mount in drives()}
+    places: dict[str, list[Path]] = {}
+    for mount in drives():
+        places.setdefault(mount.server, []).append(mount.place)
     for server in sorted(servers - places.keys()):
         raise ConfigurationError(f"What was read is of {server}, of which no drive of yours is mounted here.")
-    return places
+    return {server: _best(places[server]) for server in servers}
+
+
+def _best(places: Sequence[Path]) -> Path:
+    """Of several drives of a server one that answers and shows everything, the newest first."""
+    for place in reversed(places) if len(places) > 1 else ():
+        try:
+            if not state_of(place).get("only"):
+                return place
+        except AlyxfsError:  # its process has ended
+            continue
+    return places[-1]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alyxfs import crate, errors
-from alyxfs.cli.drives import ask_drive, drives
-from alyxfs.cli.listed_files import read_manifest
+from alyxfs.cli.drives import ask_drive
+from alyxfs.cli.listed_files import drives_of, read_manifest
 from alyxfs.cli.printing import say
 from alyxfs.cli.report_page import Report, page
 from alyxfs.cli.trace import facts_of
@@ -47,7 +47,7 @@ def report(manifest: Path, html: Path | None, tsv: Path | None) -> None:
         try:
             tags[server], labs[server] = _asked(server, [one for of, one in read if of == server])
         except errors.AlyxfsError as error:
-            remarks.append(f"{server} was not asked: {error}")
+            remarks.append(f"Not everything was asked for: {error}")
     if html is not None:
         run = _run_of(json.loads(text))
         write_whole(html, page(Report(str(manifest), run, read, tags, labs, remarks)).encode("utf-8", "replace"))
@@ -60,9 +60,7 @@ def report(manifest: Path, html: Path | None, tsv: Path | None) -> None:
 
 def _asked(server: str, read: Sequence[dict[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Note type and tags of the files in ``read``; returned are the server's tags and labs, by name."""
-    place = next((mount.place for mount in drives() if mount.server == server), None)
-    if place is None:
-        raise errors.ConfigurationError("no drive of it is mounted here.")
+    place = drives_of({server})[server]
     files = [one for one in read if one["kind"] == "file"]
     facts = facts_of(place, files)
     for one in files:

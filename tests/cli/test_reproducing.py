@@ -389,7 +389,7 @@ def test_a_report_of_a_hostile_manifest_is_a_page_of_texts(tmp_path):
     page = page_of(tmp_path / "x.html")
     assert "<script>alert(1)</script>" in page.text, "as it is, as a text"
     assert "\\u202e" in page.text
-    assert "no drive of it is mounted here" in page.text
+    assert "no drive of yours is mounted here" in page.text
     assert {line.count("\t") for line in (tmp_path / "x.tsv").read_text().splitlines()} == {len(crate.COLUMNS) - 1}
     for text in ("[]", "[" * 100_000, '{"@graph": [{"alyxfs:kind": []}]}', '{"@graph": [3]}'):
         manifest.write_text(text)
