@@ -14,8 +14,11 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from alyxfs import crate, errors
+from alyxfs.cli.listed_files import read_manifest
+from alyxfs.cli.report_page import Report, page
 from alyxfs.cli.shown_files import shown_files
 from alyxfs.kernel import Trace, TraceFile
+from alyxfs.private_files import write_whole
 from mounted import environment, in_front, mounted, run_alyxfs, until
 from one_client import needs_one
 
@@ -355,15 +358,40 @@ def test_a_report_shows_what_was_read_from_whom_and_how_much(demo, traced, share
     home, manifest, _ = traced
     done = run_alyxfs(home, "report", str(manifest), "--html", str(home / "all.html"), "--tsv", str(home / "all.tsv"))
     assert (done.returncode, done.stderr) == (0, "")
-    page = page_of(home / "all.html")
+    report = page_of(home / "all.html")
     for text in ("cortexlab", "KS001 (1)", "spikes.times", "clusters.metrics", demo.url, "ephysData.raw", "all.json"):
-        assert text in page.text, text
-    assert "the server holds no licence" in page.text
-    assert {tag for tag, _ in page.elements} >= {"svg", "rect", "table"}
+        assert text in report.text, text
+    assert "the server holds no licence" in report.text
+    assert {tag for tag, _ in report.elements} >= {"svg", "rect", "table"}
     rows = [line.split("\t") for line in (home / "all.tsv").read_text().splitlines()]
     assert rows[0] == list(crate.COLUMNS)
     assert {row[1] for row in rows[1:]} == entities(manifest).keys()
     assert {len(row) for row in rows} == {len(crate.COLUMNS)}
+
+
+def test_a_report_shows_the_licence_that_a_tag_has_and_says_where_there_is_none(tmp_path):
+    server = "https://alyx.example.org"
+    tagged = {"kind": "file", "size": 9, "bytes": 5, "tags": ["paper", "other"]}
+    read = [(server, {**tagged, "path": f"data/lab/Subjects/s/2020-01-01/001/a{n}.b.npy"}) for n in range(30)]
+    records = {"paper": {"json": {"License": "CC-BY 4.0 <b>", "doi": "10.1/x", "x": "y"}}, "other": {"json": [1]}}
+    path = tmp_path / "page.html"
+    write_whole(path, page(Report("m", {"leftOut": 3}, read, {server: records})).encode())
+    text = page_of(path).text
+    assert "License: CC-BY 4.0 <b>" in text
+    assert "doi: 10.1/x" in text
+    assert "the server holds no licence and no citation" in text
+    assert "x: y" not in text
+    assert "6 other types" in text
+    assert "3 times a file was opened for which the manifest had no room" in text
+
+
+def test_what_changed_while_it_was_read_stands_in_a_manifest_twice():
+    one = {"kind": "record", "path": "labs/x.json", "size": 3, "endpoint": "labs", "id": "x", "first": 1.0, "last": 2.0}
+    run = crate.Run("command", 0.0, 3.0, 0)
+    document = crate.manifest(run, [("https://a", {**one, "hash": name}) for name in ("before", "after")])
+    names = [entity["@id"] for entity in document["@graph"] if "alyxfs:path" in entity]
+    assert names == ["https://a/labs/x", "https://a/labs/x#after"]
+    assert [one["hash"] for _, one in read_manifest(json.dumps(document), "manifest")] == ["before", "after"]
 
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;\t\n\u202e\x1b[31m"
