@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from alyxfs.cache_place import CachePlace
     from alyxfs.settings import Settings
     from alyxfs.tasks import Tasks
+    from alyxfs.tree import Only
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class Plan:
     token: str | None = None
     log: Path | None = None
     """Where it logs; None: to the terminal."""
+    only: Only | None = None
+    """What is shown; None: everything."""
 
 
 def server_address(text: str) -> str:
@@ -184,7 +187,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
         buckets = Buckets(network)
         catalogue = Catalogue(metadata, index, buckets, one_directory, preferred, shows_inflated=shows_inflated)
-        drive = Drive(metadata, schema, catalogue, files, Tables(place.server, tasks))
+        drive = Drive(metadata, schema, catalogue, files, Tables(place.server, tasks), plan.only)
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
@@ -204,6 +207,9 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         places = Places(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
         drive.figures = partial(figures, operations, files, account, places)
         await stack.enter_async_context(serving_control(socket, handlers(drive, changes, operations.traces, editor)))
+        if settings.trace:
+            await stack.enter_async_context(_traced(plan, drive, operations.traces.begin_for_all()))
+        await _compare_with_manifest(drive, settings.deadline)
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
             tasks.keep(watch, api, metadata, settings.watch, changes.record, {})
@@ -270,6 +276,21 @@ async def _allow_writing(
     drive.allow_writing(editing, rejected)
     stack.push_async_callback(_finish, editing)
     return editor
+
+
+def _traced(plan: Plan, drive: Drive, trace: kernel.Trace) -> AbstractAsyncContextManager[None]:
+    drive.trace_file = plan.settings.trace
+    tell = partial(drive.errors.note, "trace", plan.settings.trace)
+    return kernel.TraceFile(Path(plan.settings.trace), trace, plan.server, plan.mount_point, tell).kept()
+
+
+async def _compare_with_manifest(drive: Drive, seconds: float) -> None:
+    with trio.move_on_after(seconds) as scope:
+        await drive.compare_with_manifest()
+    if scope.cancelled_caught:
+        drive.differences.append("Not all files were compared with the manifest in time: `alyxfs verify` does.")
+    for sentence in drive.differences:
+        log.info("%s", sentence)
 
 
 async def _finish(editing: EditingSession) -> None:

@@ -46,6 +46,7 @@ MODULES = {
     "allow-deletes": "journal",
     "trace": "trace",
     "verify": "trace",
+    "report": "report",
     "login": "account",
     "logout": "account",
     "whoami": "account",

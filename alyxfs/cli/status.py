@@ -141,6 +141,7 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     lines += _of_files(state)
     lines += [("cache", remark) for remark in state["cache_remarks"]]
     lines.append(("pinned", _of_drive(root)))
+    lines += _of_manifests(state)
     if refused := state.get("crawlers_refused"):  # a drive of an earlier version does not say
         names = ", ".join(f"{name} ({counted(count, 'file')})" for name, count in refused.items())
         lines.append(("crawlers", f"would have had data files fetched, without --allow-crawlers: {names}"))
@@ -189,6 +190,17 @@ def compared_of(compared: dict[str, int], tables: dict[str, Any]) -> str:
     """How far a comparison with the server has come."""
     parts = [f"{number:,} of {tables[endpoint]:,} {endpoint}" for endpoint, number in compared.items()]
     return f"compared with the server so far: {', '.join(parts) or 'nothing'}"
+
+
+def _of_manifests(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the drive shows where that is not everything, and where it is written down what is read."""
+    lines = []
+    if only := state.get("only"):  # a drive of an earlier version does not say
+        lines.append(("shown", f"only what {only['manifest']} names: {counted(only['paths'], 'path')}"))
+    lines += [("", sentence) for sentence in state.get("differences", ())]
+    if trace := state.get("trace"):
+        lines.append(("trace", f"what programs read is written to {trace}"))
+    return lines
 
 
 def _of_drive(root: Path) -> str:

@@ -182,6 +182,11 @@ class DataFileNode(File):
             attributes["remark"] = state.remark
         return attributes
 
+    @property
+    def session(self) -> str | None:
+        """The UUID of its session; None for an aggregate."""
+        return self._tree.about().get("session")
+
     def description(self) -> dict[str, object]:
         """What a copy of it elsewhere must be told of: ``path``, ``size`` (bytes), ``md5`` (None where not known) …"""
         file = self.file
@@ -189,7 +194,7 @@ class DataFileNode(File):
             "path": self._identity,
             "size": self.attributes().size,
             "dataset": file.identity,
-            "session": self._tree.about().get("session"),
+            "session": self.session,
             "hash": file.digest,
             "md5": file.md5,
             "qc": file.qc,

@@ -22,6 +22,7 @@ from alyxfs.tree.file_tree import Data, SessionDirectory
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
+from alyxfs.tree.only import OnlyDirectory, differences
 from alyxfs.tree.record import RecordFile
 from alyxfs.tree.tables.files import DATA, SESSION_DEPTH, FileTables
 from alyxfs.tree.writing.directory import EditedDirectory
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from alyxfs.edits import SaveResult
     from alyxfs.files import FileCache
     from alyxfs.tree.node import Node
+    from alyxfs.tree.only import Only
     from alyxfs.tree.tables import Tables
     from alyxfs.tree.writing.editing_session import EditingSession
 
@@ -48,10 +50,22 @@ class Drive:
     """One mounted Alyx."""
 
     def __init__(
-        self, metadata: MetadataCache, schema: Schema, catalogue: Catalogue, files: FileCache, tables: Tables
+        self,
+        metadata: MetadataCache,
+        schema: Schema,
+        catalogue: Catalogue,
+        files: FileCache,
+        tables: Tables,
+        only: Only | None = None,
     ) -> None:
+        """``only``: what is shown, where that is not everything."""
         self._catalogue = catalogue
         self._tables = tables
+        self._only = only
+        self.differences: list[str] = []
+        """What is not as the manifest has it of which the files are shown, as sentences."""
+        self.trace_file: str | None = None
+        """Where it is written down what programs read."""
         self.metadata = metadata
         self.files = files
         self._schema = schema
@@ -70,7 +84,7 @@ class Drive:
         """What is measured, for ``status.json``."""
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
-        self.root = self._root(None)
+        self.root: Directory = self._root(None)
         metadata.oddities.tell = lambda where, sentence: self.errors.note("listing", where, sentence)
 
     def allow_writing(self, editing: EditingSession, rejected: Path) -> None:
@@ -85,7 +99,7 @@ class Drive:
         if self._editing is not None:
             self._editing.undone(result)
 
-    def _root(self, editing: EditingSession | None, rejected: Path | None = None) -> FixedDirectory:
+    def _root(self, editing: EditingSession | None, rejected: Path | None = None) -> Directory:
         links = Links(self._catalogue)
         children: dict[str, Node] = {}
         for name, endpoint in sorted(self._schema.endpoints.items()):
@@ -105,7 +119,13 @@ class Drive:
         file_tables = FileTables(self._catalogue, aggregates, self._tables)
         children[DATA] = DataDirectory(Data(self._catalogue, aggregates, self.files, file_tables))
         control = control_directory(self.status, self.errors.lines, rejected)
-        return FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
+        root = FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
+        return root if self._only is None else OnlyDirectory(root, self._only)
+
+    async def compare_with_manifest(self) -> None:
+        """Note what the server has otherwise than the manifest of which the files are shown."""
+        if self._only is not None:
+            await differences(self.root, self._only, self.differences)
 
     def forget_idle(self) -> bool:
         """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
@@ -173,7 +193,7 @@ class Drive:
             if not isinstance(node, Directory):
                 raise errors.NotFound(f"{part!r} is in no directory.")
             node = await node.lookup(part)
-        return node
+        return node.whole if isinstance(node, OnlyDirectory) else node
 
     def status(self) -> dict[str, object]:
         """The content of ``status.json``."""
@@ -190,6 +210,9 @@ class Drive:
             "defects": defects.noted.count,
             "last_defect": defects.noted.last,
             "cache_remarks": self.cache_remarks(),
+            "only": None if self._only is None else {"manifest": self._only.name, "paths": len(self._only)},
+            "differences": self.differences,
+            "trace": self.trace_file,
             "inodes": self.number_of_inodes(),
             **self.metadata.status(),
             **self.figures(),

@@ -17,6 +17,7 @@ from alyxfs.tree.file_tree import DataFolder, SessionDirectory
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import Directory, Link, Node
 from alyxfs.tree.one_tables import TableFile
+from alyxfs.tree.only import OnlyDirectory
 from alyxfs.tree.record import RecordFile
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ async def _alike(directory: Directory, name: str) -> Sequence[str]:
 
 
 async def _what(node: Node) -> str:
+    node = node.whole if isinstance(node, OnlyDirectory) else node
     if isinstance(node, DataFileNode):
         return await _of_file(node)
     return next(sentence(node) for kind, sentence in _SENTENCES if isinstance(node, kind))
