@@ -19,15 +19,17 @@ from cachetools import TTLCache
 from alyxfs import clock, errors, json_text
 from alyxfs.alyx import outages
 from alyxfs.alyx.auth import Login
+from alyxfs.alyx.downloads import downloaded
 from alyxfs.alyx.identities import named_by
 from alyxfs.alyx.lookups import can_mislead, proves_itself, quote_key
-from alyxfs.net import LARGEST_BODY, LARGEST_REFUSAL, Answer
+from alyxfs.net import LARGEST_BODY, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from alyxfs.alyx.auth import Account
+    from alyxfs.alyx.downloads import Write
     from alyxfs.alyx.walk import Walk
     from alyxfs.net import Network
 
@@ -176,43 +178,26 @@ class Api:
         url = self.base_url + path
         return await self._read(await self._exchange("GET", url), url)
 
-    async def download(self, path: str, write: Callable[[bytes], object], largest: int, deadline: float) -> None:
+    async def download(self, address: str, write: Write, largest: int, deadline: float) -> None:
         """Give the body at an address that is no resource to ``write``, piece by piece, which is called in a thread.
 
-        Raises AnswerTooLarge as soon as it is clear that there are more than ``largest`` bytes; ``deadline`` in
-        seconds. What ``write`` raises ends it, too.
+        ``address``: a path of this server, or one elsewhere, where no credentials go. Raises AnswerTooLarge as soon as
+        it is clear that there are more than ``largest`` bytes; ``deadline`` in seconds. What ``write`` raises ends it.
         """
-        url = self.base_url + path
+        url = self.base_url + address if address.startswith("/") else address
+        self.requests += 1
+        if not url.startswith(f"{self.base_url}/"):
+            if (answer := await downloaded(self._network, url, {}, write, largest, deadline)) is not None:
+                refuse(answer, "GET", url)
+            return
         token = await self._login.token()
-        answer = await self._downloaded(url, write, largest, deadline)
+        answer = await downloaded(self._network, url, self._credentials(), write, largest, deadline)
         if answer is not None and answer.status == 403 and is_refused_token(answer):  # noqa: PLR2004
             await self._login.renew(token)
-            answer = await self._downloaded(url, write, largest, deadline)
+            answer = await downloaded(self._network, url, self._credentials(), write, largest, deadline)
         if answer is not None:
             refuse(answer, "GET", url)
         self._login.accepted()
-
-    async def _downloaded(
-        self, url: str, write: Callable[[bytes], object], largest: int, deadline: float
-    ) -> Answer | None:
-        """One try; the answer where it is a refusal."""
-        self.requests += 1
-        headers = {"Accept": "*/*"} | self._credentials()
-        async with self._network.stream(url, headers=headers, deadline=deadline) as answer:
-            length, beginning = 0, b""
-            if int(answer.headers.get("content-length", "").strip()[:18] or 0) > largest:
-                raise errors.AnswerTooLarge(f"{url} announces more than {largest} bytes.", url=url)
-            async for part in answer.chunks:
-                length += len(part)
-                if answer.status != 200:  # noqa: PLR2004
-                    beginning += part
-                    if length > LARGEST_REFUSAL:
-                        break
-                    continue
-                if length > largest:
-                    raise errors.AnswerTooLarge(f"{url} sends more than {largest} bytes.", url=url)
-                await trio.to_thread.run_sync(write, part)
-            return None if answer.status == 200 else Answer(answer.status, answer.headers, beginning, url)  # noqa: PLR2004
 
     def state(self) -> dict[str, object]:
         """For ``status.json``."""

@@ -10,7 +10,7 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import aggregate_file, file_of_dataset
 from alyxfs.alyx.identities import UUID
 from alyxfs.tree.node import Link, no_such_name
-from alyxfs.tree.tables.files import SUBJECTS
+from alyxfs.tree.places import SUBJECTS
 
 if TYPE_CHECKING:
     from alyxfs.alyx.datasets.catalogue import Catalogue

@@ -13,8 +13,8 @@ from alyxfs.tasks import for_each
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import BytesReader, Node, Reader
+from alyxfs.tree.places import DATA
 from alyxfs.tree.record import SUFFIX, RecordFile
-from alyxfs.tree.tables.files import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
