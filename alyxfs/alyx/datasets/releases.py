@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 
 PATIENCE = 25.0
 """Seconds that who looks waits for the tables of a tag; they go on coming meanwhile."""
-FAILURE_PAUSE = 30.0
-"""Seconds after a failure for which tables that are known serve unasked."""
+FAILURE_PAUSE = 10.0
+"""Seconds after a failure before the server is asked again: what is known serves meanwhile."""
 
 
 class _Release:
-    """State: ``contents`` is replaced by the one refresh under way, ``not_before`` by those who wait for it."""
+    """State: ``contents`` is replaced by the one refresh under way, the rest by those who wait for it."""
 
     def __init__(self, kept: ReleaseTables) -> None:
         self.kept = kept
         self.contents: tuple[Tables, Snapshot] | None = None
+        self.failure: errors.AlyxfsError | None = None
+        """Why the last refresh brought nothing."""
         self.not_before = 0.0
-        """Unix seconds before which the server is not asked again."""
+        """Unix seconds before which the server is not asked again after a failure."""
 
 
 class Releases:
@@ -61,8 +63,10 @@ class Releases:
         if not can_read_tables():
             raise errors.NeverFound("The data of a tag need pyarrow: pip install 'alyxfs[tables]'.")
         release = self._release(tag)
-        if release.contents is None or not (release.kept.are_young or clock.now() < release.not_before):
+        if not (release.contents is not None and release.kept.are_young) and release.not_before <= clock.now():
             await self._refresh(tag, release)
+        if release.contents is None and release.failure is not None:
+            raise release.failure.again()
         if release.contents is None:
             raise errors.DeadlineExceeded(
                 f"The datasets of {tag!r} are still coming: {release.kept.listed:,} of {release.kept.of:,} are here. "
@@ -127,12 +131,12 @@ class Releases:
             except TablesUnusableError as error:
                 raise errors.ServerFault(f"The datasets of {tag!r} cannot be shown: {error}") from error
 
+        release.failure = None
         try:
             with trio.move_on_after(PATIENCE):
                 await self._flights.result(tag, look)
-        except DOWN:
-            if release.contents is None:
-                raise
+        except DOWN as error:
+            release.failure = error
             release.not_before = clock.now() + FAILURE_PAUSE
 
     async def _use(self, release: _Release, folder: Path | None) -> None:
