@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from alyxfs.alyx.datasets.one_form import DATASETS, METADATA, ORIGIN, QC, SESSIONS, metadata_of, schema_of, write_rows
+from alyxfs.drive_paths import below_data
 from alyxfs.private_files import open_file
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) 
         datasets[file["dataset"]] = {
             "eid": identity,
             "id": file["dataset"],
-            "rel_path": file["path"].split("/", 6)[6],
+            "rel_path": _below_data(file).split("/", 5)[5],
             "file_size": file["size"],
             "hash": file["hash"],
             "exists": True,
@@ -56,13 +57,18 @@ def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) 
 
 
 def _session_of(file: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The session by its path (data/lab/Subjects/subject/date/number/…); None where ONE knows no such path."""
-    parts = file["path"].split("/", 6)
-    if file["session"] is None or len(parts) < 7 or not parts[5].isdigit():  # noqa: PLR2004 - see above
+    """The session by its path (lab/Subjects/subject/date/number/…); None where ONE knows no such path."""
+    parts = _below_data(file).split("/", 5)
+    if file["session"] is None or len(parts) < 6 or not parts[4].isdigit():  # noqa: PLR2004 - see above
         return None
-    _, lab, _, subject, date, number, _ = parts
+    lab, _, subject, date, number, _ = parts
     when = dt.date.fromisoformat(date)
     return {"id": file["session"], "lab": lab, "subject": subject, "date": when, "number": int(number)}
+
+
+def _below_data(file: Mapping[str, Any]) -> str:
+    path: str = file["path"]
+    return below_data(path) or path
 
 
 def _told_of_session(root: Path, identity: str) -> dict[str, str]:

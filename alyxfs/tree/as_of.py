@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from alyxfs.drive_paths import AS_OF, DATA
 from alyxfs.tree.data import DataDirectory
 from alyxfs.tree.dot_alyxfs import FixedDirectory, TextFile
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, no_such_name
-from alyxfs.tree.places import AS_OF, DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import date_seconds, folder_names
 from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.drive_paths import SUBJECTS
 from alyxfs.tree.file_tree import Data, DataFolder, FileTree, SessionDirectory, cached_below
 from alyxfs.tree.node import Node, no_such_name
 from alyxfs.tree.one_tables import table_files
-from alyxfs.tree.places import SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

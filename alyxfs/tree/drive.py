@@ -11,6 +11,7 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.aggregates import Aggregates
 from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.alyx.datasets.views import AsOfView, ReleaseView
+from alyxfs.drive_paths import AS_OF, DATA, RELEASES
 from alyxfs.tree.actions import ActionDirectory
 from alyxfs.tree.as_of import AsOfDirectory
 from alyxfs.tree.data import DataDirectory
@@ -24,7 +25,6 @@ from alyxfs.tree.file_tree import Data, SessionDirectory
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
-from alyxfs.tree.places import AS_OF, DATA, RELEASES
 from alyxfs.tree.record import RecordFile
 from alyxfs.tree.releases import TAGS, ReleasesDirectory
 from alyxfs.tree.tables.files import SESSION_DEPTH, FileTables

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from alyxfs import errors, file_names
 from alyxfs.alyx.datasets.layout import names_in_folder
+from alyxfs.drive_paths import DATA
 from alyxfs.tasks import for_each, nobody_waits
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode, inflated_files
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, Link, Node, no_such_name
-from alyxfs.tree.places import DATA
 from alyxfs.tree.tables.files import FILE_TABLES
 
 if TYPE_CHECKING:

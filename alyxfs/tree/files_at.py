@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
+from alyxfs.drive_paths import DATA, below_data
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
-from alyxfs.tree.places import DATA, below_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

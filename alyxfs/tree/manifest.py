@@ -9,11 +9,11 @@ import trio
 
 from alyxfs import errors, file_names, json_text
 from alyxfs.alyx.datasets.layout import file_of_dataset
+from alyxfs.drive_paths import DATA
 from alyxfs.tasks import for_each
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import BytesReader, Node, Reader
-from alyxfs.tree.places import DATA
 from alyxfs.tree.record import SUFFIX, RecordFile
 
 if TYPE_CHECKING:

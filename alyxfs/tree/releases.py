@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from alyxfs import file_names
 from alyxfs.alyx.metadata.listing import whole
+from alyxfs.drive_paths import DATA, RELEASES
 from alyxfs.tree.data import DataDirectory
 from alyxfs.tree.dot_alyxfs import FixedDirectory
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Kind, no_such_name
-from alyxfs.tree.places import DATA, RELEASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

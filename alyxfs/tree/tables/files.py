@@ -13,7 +13,7 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.cache_tables import can_read_tables
 from alyxfs.alyx.datasets.layout import folder_names
 from alyxfs.alyx.metadata.freshness import DOWN
-from alyxfs.tree.places import DATA, SUBJECTS
+from alyxfs.drive_paths import DATA, SUBJECTS
 from alyxfs.tree.tables.file import TableFile
 from alyxfs.tree.tables.spool import append
 

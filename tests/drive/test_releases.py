@@ -1,0 +1,220 @@
+"""``releases/<tag>/data``: what a paper was made from, and nothing newer, for ONE, numpy and everything else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from asking import Asking
+from mounted import mounted, run_alyxfs
+from one_client import needs_one, run_one
+
+ELSEWHERE = "2022_Q4_brainwide"
+"""Its tables are at an address of their own, which the server tells."""
+LISTED = "2021_Q1_behaviour"
+"""The server tells no address of its tables, so that its lists serve; files of this one are on the file server."""
+EMPTY = "2023%2Fwith slash"
+
+
+def asked(demo):
+    paths = [entry["path"] for entry in demo.requests()]
+    demo.clear_requests()
+    return paths
+
+
+def files_below(directory):
+    """The data files by their paths, with their datasets."""
+    found = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            if not name.endswith(".pqt") or folder != str(directory):
+                found[os.path.relpath(path, directory)] = os.getxattr(path, "user.alyx.dataset").decode()
+    return found
+
+
+def tagged(demo, tag):
+    """The server's own datasets of a tag that are files of sessions, by their places in ``data/``."""
+    asking = Asking(demo.url)
+    sessions = {row["id"]: row for row in asking.rows("/sessions")}
+    found = {}
+    for row in asking.rows(f"/datasets?tag={tag}"):
+        session = sessions.get((row["session"] or "").rsplit("/", 1)[-1])
+        if session is not None and any(one["exists"] and one["data_url"] for one in row["file_records"]):
+            session = {**session, "number": session["number"] or 0}
+            found[asking.place(session, row).removeprefix("data/")] = row["url"].rsplit("/", 1)[-1]
+    return found
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("releases") / "home"
+
+
+@pytest.fixture(scope="module")
+def drive(demo, kept):
+    """Without what is shown inflated: these are files of the drive, and no datasets."""
+    with mounted(demo.url, kept, "--hide-inflated") as drive:
+        yield drive
+
+
+def test_there_is_a_directory_for_each_tag(demo, drive):
+    demo.clear_requests()
+    assert sorted(os.listdir(drive / "releases")) == [LISTED, ELSEWHERE, EMPTY, "repeated_site"]
+    assert [path.split("?")[0] for path in asked(demo)] == ["/tags"]
+    assert os.listdir(drive / "releases" / LISTED) == ["data"]
+    assert sorted(os.listdir(drive / "releases" / EMPTY / "data")) == ["datasets.pqt", "sessions.pqt"]
+    assert "releases" not in os.listdir(drive.path), "a walk of the drive finds each file once"
+    assert not (drive / "releases" / "2023").exists()
+
+
+@pytest.mark.parametrize(("tag", "most"), [(ELSEWHERE, 3), (LISTED, 8)])
+def test_a_release_holds_exactly_the_datasets_of_its_tag(demo, drive, kept, tag, most):
+    demo.clear_requests()
+    data = drive / "releases" / tag / "data"
+    assert "sessions.pqt" in os.listdir(data)
+    requests = asked(demo)
+    assert len(requests) <= most, requests
+    shown = files_below(data)
+    again = {path.split("?")[0] for path in asked(demo) if not path.startswith("/data_files")}
+    assert again <= {"/labs"}, "none while it is fresh but for the addresses of files whose size nobody knows"
+    assert shown == tagged(demo, tag)
+    assert len(shown) > 80
+    rows = (data / ".files.tsv").read_text().splitlines()[1:]
+    assert sorted(row.split("\t")[0] for row in rows) == sorted(shown)
+    assert set(Counter(row.rsplit("\t")[-1] for row in rows)) == {tag}
+    assert set(pd.read_parquet(data / "datasets.pqt").reset_index()["id"]) == set(shown.values())
+
+
+def test_another_mount_asks_nothing_while_it_is_fresh(demo, drive, home):
+    def walked(drive):
+        return [files_below(drive / "releases" / tag / "data") for tag in (ELSEWHERE, LISTED)]
+
+    with mounted(demo.url, home, "--hide-inflated") as one:
+        before = walked(one)
+    demo.clear_requests()
+    with mounted(demo.url, home, "--hide-inflated") as again:
+        asked(demo)
+        assert walked(again) == before
+        assert asked(demo) == []
+
+
+ONE_OF_RELEASE = """
+from one.api import ONE
+one = ONE(cache_dir=data, mode="local")
+answers["sessions"] = sorted(map(str, one.search()))
+answers["datasets"] = sorted(map(str, one.list_datasets(qc="CRITICAL", details=True).index.get_level_values("id")))
+eids = one.search(subject="KS001", date_range=["2023-01-02", "2023-01-02"])
+if eids:
+    path = one.load_dataset(eids[0], "_ibl_trials.table.pqt", "alf", download_only=True)
+    answers["path"], answers["rows"] = str(path), len(one.load_dataset(eids[0], "_ibl_trials.table.pqt", "alf"))
+"""
+
+
+@needs_one
+@pytest.mark.parametrize("tag", [ELSEWHERE, LISTED])
+def test_one_lists_exactly_the_datasets_of_the_tag(demo, drive, tmp_path, tag):
+    answers = run_one(demo, tmp_path, ONE_OF_RELEASE, drive / "releases" / tag / "data")
+    datasets = tagged(demo, tag)
+    assert answers["datasets"] == sorted(datasets.values())
+    sessions = {row["session"].rsplit("/", 1)[-1] for row in Asking(demo.url).rows(f"/datasets?tag={tag}")}
+    assert set(answers["sessions"]) <= sessions
+    if tag == LISTED:
+        assert answers["rows"] == 400, "the table of the paper, not the revision that came later, which has 500"
+        assert answers["path"] == f"{drive.path}/releases/{tag}/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/" + (
+            "_ibl_trials.table.pqt"
+        )
+
+
+def test_bytes_are_fetched_once_wherever_they_are_read(demo, drive):
+    path = "cortexlab/Subjects/KS001/2023-01-03/001/alf/_ibl_trials.table.pqt"
+    whole = (drive / "data" / path).read_bytes()
+    demo.clear_requests()
+    assert (drive / "releases" / LISTED / "data" / path).read_bytes() == whole
+    assert (drive / "as-of" / "2023-12-31" / "data" / path).read_bytes() == whole
+    assert asked(demo) == []
+
+
+def test_the_tags_of_a_file_are_told_once_its_release_was_entered(demo, home):
+    path = "cortexlab/Subjects/KS001/2023-01-03/001/alf/_ibl_trials.table.pqt"
+    with mounted(demo.url, home) as drive:
+        with pytest.raises(OSError, match="No data") as refusal:
+            os.getxattr(drive / "data" / path, "user.alyx.tags")
+        assert refusal.value.errno == errno.ENODATA
+        os.listdir(drive / "releases" / LISTED / "data")
+        assert os.getxattr(drive / "data" / path, "user.alyx.tags") == LISTED.encode()
+    with mounted(demo.url, home) as drive:
+        demo.clear_requests()
+        assert os.getxattr(drive / "data" / path, "user.alyx.tags") == LISTED.encode()
+        rows = (drive / "data" / ".files.tsv").read_text().splitlines()
+        assert rows[0].endswith("\ttags")
+        assert not [one for one in asked(demo) if "tag" in one]
+        with_tags = {row.split("\t")[0] for row in rows if row.endswith(f"\t{LISTED}")}
+        assert with_tags == set(tagged(demo, LISTED))
+
+
+def test_a_release_changes_when_datasets_get_or_lose_its_tag(fresh_demo, home):
+    asking = Asking(fresh_demo.url)
+    with mounted(fresh_demo.url, home, "--hide-inflated") as drive:
+        data = drive / "releases" / LISTED / "data"
+        before = files_below(data)
+        assert run_alyxfs(home, "refresh", str(data)).returncode == 0
+        fresh_demo.clear_requests()
+        assert files_below(data) == before
+        assert len([path for path in asked(fresh_demo) if path.startswith("/datasets?tag")]) <= 3, "no walk"
+        place, gone = next(item for item in before.items() if "KS001/2023-01-02" in item[0])
+        asking.send("PATCH", f"/datasets/{gone}", {"tags": []})
+        other = asking.rows("/datasets?subject=KS003")[0]["url"].rsplit("/", 1)[-1]
+        asking.send("PATCH", f"/datasets/{other}", {"tags": [LISTED]})
+        assert run_alyxfs(home, "refresh", str(data)).returncode == 0
+        after = files_below(data)
+    assert set(after.values()) - set(before.values()) == {other}
+    assert set(before.items()) - set(after.items()) == {(place, gone)}
+
+
+def test_nothing_can_be_written_there(demo, home):
+    with mounted(demo.url, home, "--rw") as drive:
+        data = drive / "releases" / LISTED / "data"
+        file = next(iter(files_below(data)))
+        for deed in (
+            lambda: (drive / "releases" / "mine").write_text(""),
+            lambda: (drive / "releases" / LISTED / "mine").write_text(""),
+            lambda: (data / file).unlink(),
+            lambda: (data / file).write_bytes(b""),
+            lambda: os.rename(data / file, data / "other"),
+            lambda: (drive / "as-of" / "2024-01-01" / "mine").write_text(""),
+            lambda: (drive / "as-of" / "2024-01-01" / ".alyx-notes").write_text(""),
+            lambda: (drive / "as-of" / "2024-01-01" / "data" / "mine").symlink_to("x"),
+        ):
+            with pytest.raises(OSError, match="Read-only") as refusal:
+                deed()
+            assert refusal.value.errno == errno.EROFS
+        log = (drive / ".alyxfs" / "errors.log").read_text()
+        assert log.count("cannot be changed") > 5
+        with pytest.raises(PermissionError):  # as everywhere in the drive
+            (drive / "releases" / "mine").mkdir()
+
+
+def test_a_release_can_be_fetched_into_a_directory_of_ones_own(demo, drive, kept, tmp_path):
+    source = drive / "releases" / LISTED / "data" / "cortexlab" / "Subjects" / "KS001" / "2023-01-03"
+    done = run_alyxfs(kept, "fetch", str(source), "--to", str(tmp_path / "mine"))
+    assert done.returncode == 0, done.stderr
+    copy = tmp_path / "mine/cortexlab/Subjects/KS001/2023-01-03/001/alf/_ibl_trials.table.pqt"
+    assert copy.read_bytes() == (source / "001/alf/_ibl_trials.table.pqt").read_bytes()
+    assert pd.read_parquet(tmp_path / "mine/datasets.pqt")["rel_path"].tolist() == ["alf/_ibl_trials.table.pqt"]
+    assert subprocess.run(["cmp", copy, source / "001/alf/_ibl_trials.table.pqt"], check=True).returncode == 0
+
+
+def test_what_is_known_of_a_release_serves_without_the_server(fresh_demo, home):
+    with mounted(fresh_demo.url, home, "--hide-inflated", "--time-to-live", "0.1") as drive:
+        data = drive / "releases" / LISTED / "data"
+        before = files_below(data)
+        assert json.loads((drive / ".alyxfs/status.json").read_bytes())["releases"][LISTED]["datasets"] == len(before)
+        fresh_demo.control(fail={"status": 503, "count": 100_000})
+        assert files_below(data) == before
