@@ -1,4 +1,4 @@
-"""Which revision of a dataset counts before a date: the same as ONE's own function takes, for any revisions and dates."""
+"""Which revision of a dataset counts before a date: that which ONE's own function takes, for any of both."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_no_revision_is_a_folder_and_each_file_tells_its_own(drive):
 def test_only_dates_are_there_and_none_is_listed(drive):
     assert os.listdir(drive / "as-of") == []
     assert "as-of" not in os.listdir(drive.path)
-    for name in ("2024-02-30", "2024-1-1", "20240101", "2024-W01-1", "yesterday", "２０２４-01-01"):
+    for name in ("2024-02-30", "2024-1-1", "20240101", "2024-W01-1", "yesterday", "\uff12\uff10\uff12\uff14-01-01"):
         assert not (drive / "as-of" / name).exists(), name
     directory = drive / "as-of" / "2024-02-29"
     assert sorted(os.listdir(directory)) == [".alyx-notes", "data"]

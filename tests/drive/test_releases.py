@@ -127,9 +127,8 @@ def test_one_lists_exactly_the_datasets_of_the_tag(demo, drive, tmp_path, tag):
     assert set(answers["sessions"]) <= sessions
     if tag == LISTED:
         assert answers["rows"] == 400, "the table of the paper, not the revision that came later, which has 500"
-        assert answers["path"] == f"{drive.path}/releases/{tag}/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/" + (
-            "_ibl_trials.table.pqt"
-        )
+        place = "cortexlab/Subjects/KS001/2023-01-02/001/alf/_ibl_trials.table.pqt"
+        assert answers["path"] == f"{drive.path}/releases/{tag}/data/{place}"
 
 
 def test_bytes_are_fetched_once_wherever_they_are_read(demo, drive):
