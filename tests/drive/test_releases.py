@@ -7,13 +7,19 @@ import json
 import os
 import subprocess
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import trio
 
+from alyxfs import errors
+from alyxfs.alyx.datasets.releases import Releases
+from alyxfs.tasks import background_tasks
 from asking import Asking
 from mounted import mounted, run_alyxfs
 from one_client import needs_one, run_one
+from other_python import WITHOUT_PYARROW, python_with
 
 ELSEWHERE = "2022_Q4_brainwide"
 """Its tables are at an address of their own, which the server tells."""
@@ -217,3 +223,101 @@ def test_what_is_known_of_a_release_serves_without_the_server(fresh_demo, home):
         assert json.loads((drive / ".alyxfs/status.json").read_bytes())["releases"][LISTED]["datasets"] == len(before)
         fresh_demo.control(fail={"status": 503, "count": 100_000})
         assert files_below(data) == before
+
+
+@pytest.mark.parametrize("fault", ["fail", "truncate"])
+def test_where_the_archive_of_a_tag_cannot_be_had_the_lists_serve(fresh_demo, home, fault):
+    how = {"status": 404} if fault == "fail" else {"bytes": 500}
+    fresh_demo.control(**{fault: {**how, "count": 100, "path_prefix": "/data_files/caches"}})
+    with mounted(fresh_demo.url, home, "--hide-inflated") as drive:
+        assert files_below(drive / "releases" / ELSEWHERE / "data") == tagged(fresh_demo, ELSEWHERE)
+        assert "caches/2022_Q4_brainwide/cache.zip cannot be used" in (drive / ".alyxfs/errors.log").read_text()
+
+
+def test_an_archive_that_is_of_another_tag_is_not_taken(archive_of):
+    """By the word of the server: of its own it gives the archive of everything, whatever the tag."""
+    assert archive_of({"database_tags": ["other"], "location": "/cache.zip", "date_created": "2024-06-01 12:00"}) == []
+    assert archive_of({"database_tags": ["paper"], "date_created": "2024-06-01 12:00"}) == []
+    assert archive_of({"database_tags": "paper", "location": 3, "date_created": None}) == []
+    assert archive_of([]) == []
+    address = "http://elsewhere.example/paper.zip"
+    told = {"database_tags": ["paper"], "location": address, "date_created": "2024-06-01 12:00"}
+    assert archive_of(told) == [address]
+
+
+@pytest.fixture
+def archive_of(tmp_path):
+    """What is downloaded where the server says this of the tables of the tag "paper", and has no lists."""
+
+    def asked_for(told):
+        addresses = []
+
+        class Server:
+            clock_offset = 0.0
+
+            async def get(self, path):
+                assert path == "/cache/info/paper/"
+                return told
+
+            async def download(self, address, *_):
+                addresses.append(address)
+                raise errors.NotFound("It is not there.", status=404)
+
+            async def page(self, *_):
+                raise errors.Unreachable("It is away.")
+
+        async def run():
+            known = SimpleNamespace(
+                is_fresh=lambda *_: False, oddities=SimpleNamespace(note=lambda *_: None), schema=offers_tags
+            )
+            async with background_tasks() as tasks:
+                releases = Releases(Server(), known, tmp_path / "kept", tasks)
+                for _ in range(2):  # the second is told the same, and nobody is asked
+                    with pytest.raises(errors.Unreachable, match="away"):
+                        await releases.contents("paper")
+                with pytest.raises(errors.Unreachable):
+                    await releases.folder("paper")
+
+        trio.run(run)
+        return addresses
+
+    async def offers_tags():
+        endpoint = SimpleNamespace(filters={"tag": None, "django": None})
+        return SimpleNamespace(endpoints={"datasets": endpoint, "sessions": endpoint})
+
+    return asked_for
+
+
+@pytest.mark.trio
+async def test_a_release_that_takes_long_goes_on_while_nobody_waits(tmp_path, autojump_clock):
+    asked, answered = [], trio.Event()
+    begun = trio.Event()
+
+    class Server:
+        async def get(self, path):
+            asked.append(path)
+            begun.set()
+            await answered.wait()
+            raise errors.AccessDenied("Never.", status=403)
+
+    async with background_tasks() as tasks:
+        releases = Releases(Server(), SimpleNamespace(is_fresh=lambda *_: False), tmp_path / "kept", tasks)
+        for _ in range(2):
+            with pytest.raises(errors.DeadlineExceeded, match="still coming: 0 of 0 are here"):
+                await releases.contents("paper")
+            await begun.wait()
+        assert releases.status() == {"paper": {"listed": 0, "of": 0}}
+        assert asked == ["/cache/info/paper/"], "by both"
+        answered.set()
+        with pytest.raises(errors.AccessDenied):
+            await releases.contents("paper")
+
+
+def test_without_pyarrow_dates_are_there_and_releases_say_what_is_lacking(demo, home, tmp_path):
+    path = "cortexlab/Subjects/KS001/2023-01-02/001/alf"
+    with mounted(demo.url, home, **python_with(tmp_path / "packages", WITHOUT_PYARROW)) as drive:
+        assert "spikes.times.npy" not in os.listdir(drive / "as-of" / "2024-05-05" / "data" / path)
+        assert "spikes.times.npy" in os.listdir(drive / "as-of" / "2024-05-06" / "data" / path)
+        with pytest.raises(FileNotFoundError):
+            os.listdir(drive / "releases" / LISTED / "data")
+        assert "pip install 'alyxfs[tables]'" in (drive / ".alyxfs/errors.log").read_text()

@@ -42,7 +42,10 @@ class _Release:
 
 
 class Releases:
-    """State: ``_known`` grows; ``_has_looked`` is set once, when what earlier mounts have kept is there."""
+    """State: ``_known`` grows; ``_has_looked`` is set once, when what earlier mounts have kept is there.
+
+    ``_named`` and ``version`` change when tables have come.
+    """
 
     def __init__(self, api: Api, metadata: MetadataCache, directory: Path, tasks: Tasks) -> None:
         self._api = api
@@ -50,6 +53,8 @@ class Releases:
         self._directory = directory
         self._flights: SingleFlight[str, None] = SingleFlight(tasks)
         self._known: dict[str, _Release] = {}
+        self._named: list[tuple[str, Tables]] = []
+        """The tables that are there, by the tags as they are spelled in paths; replaced with each of them."""
         self._has_looked = False
         self.version = 0
         """Counts what is known anew."""
@@ -92,11 +97,13 @@ class Releases:
     def known_tags(self, session: str) -> dict[str, str]:
         """The same of what is in memory; never awaits, and may be called in a thread."""
         found: dict[str, str] = {}
-        for tag, release in sorted(self._known.items()):
-            if release.contents is not None:
-                name = file_names.encode(tag).replace(",", "%2C")
-                for dataset in release.contents[0].datasets_of(session):
-                    found[dataset] = f"{found[dataset]},{name}" if dataset in found else name
+        for name, tables in self._named:
+            datasets = tables.datasets_of(session)
+            if not found:
+                found = dict.fromkeys(datasets, name)
+                continue
+            for dataset in datasets:
+                found[dataset] = f"{found[dataset]},{name}" if dataset in found else name
         return found
 
     def forget_idle(self) -> None:
@@ -144,6 +151,11 @@ class Releases:
             return
         tables = await trio.to_thread.run_sync(read_tables, folder)
         release.contents = tables, Snapshot(tables, Delta())
+        self._named = [
+            (file_names.encode(tag).replace(",", "%2C"), known.contents[0])
+            for tag, known in sorted(self._known.items())
+            if known.contents is not None
+        ]
         self.version += 1
 
     async def _look_for_kept(self) -> None:
