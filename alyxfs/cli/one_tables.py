@@ -8,7 +8,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from alyxfs.alyx.datasets.one_form import DATASETS, METADATA, ORIGIN, QC, SESSIONS, metadata_of, schema_of, write_rows
+from alyxfs.alyx.datasets.one_form import DATASETS, METADATA, ORIGIN, QC, SESSIONS, metadata_of, schema_of, write_table
 from alyxfs.drive_paths import below_data
 from alyxfs.private_files import open_file
 
@@ -99,5 +99,6 @@ def _write(target: Path, sessions: Mapping[str, Any], datasets: Mapping[str, Any
         scratch = target / f".{name}.pqt.new"
         descriptor = open_file(scratch, os.O_WRONLY | os.O_TRUNC)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
-            write_rows(file, schema_of(columns, metadata), [list(rows.values())])
+            values = {each: [row[each] for row in rows.values()] for each in columns}
+            write_table(file, schema_of(columns, metadata), [values])
         scratch.replace(target / f"{name}.pqt")

@@ -221,6 +221,7 @@ def test_what_is_known_of_a_release_serves_without_the_server(fresh_demo, home):
         data = drive / "releases" / LISTED / "data"
         before = files_below(data)
         assert json.loads((drive / ".alyxfs/status.json").read_bytes())["releases"][LISTED]["datasets"] == len(before)
+        assert f"{LISTED}: {len(before)} datasets, made 20" in run_alyxfs(home, "status", str(drive.path)).stdout
         fresh_demo.control(fail={"status": 503, "count": 100_000})
         assert files_below(data) == before
 

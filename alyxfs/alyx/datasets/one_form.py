@@ -43,18 +43,22 @@ def schema_of(names: Sequence[str], metadata: Mapping[bytes, bytes]) -> Any:
     return pa.schema([(name, kinds.get(name, pa.string())) for name in names], metadata)
 
 
-def write_rows(file: BinaryIO, schema: Any, batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
-    """Write rows as Parquet, some at a time."""
+def write_table(file: BinaryIO, schema: Any, batches: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+    """Write rows as Parquet, some at a time: each batch has the values of each column; dates also as texts."""
     import pyarrow as pa  # noqa: PLC0415 - an extra
+    import pyarrow.compute as pc  # noqa: PLC0415 - an extra
     from pyarrow import parquet  # noqa: PLC0415 - an extra
 
-    def column(field: Any, values: list[Any]) -> Any:
+    words = pa.array(QC)
+
+    def column(field: Any, values: Sequence[Any]) -> Any:
+        array = pa.array(values, from_pandas=False)
         if field.name != "qc":
-            return pa.array(values, field.type)
-        codes = pa.array([QC.index(value) for value in values], pa.int8())
-        return pa.DictionaryArray.from_arrays(codes, pa.array(QC), ordered=True)  # all of them, also those of no row
+            return array.cast(field.type)
+        codes = pc.fill_null(pc.index_in(array.cast(pa.string()), value_set=words), 0).cast(pa.int8())
+        return pa.DictionaryArray.from_arrays(codes, words, ordered=True)  # all of them, also those of no row
 
     with parquet.ParquetWriter(file, schema) as writer:
-        for rows in batches:
-            columns = [column(field, [row[field.name] for row in rows]) for field in schema]
+        for batch in batches:
+            columns = [column(field, batch[field.name]) for field in schema]
             writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -28,6 +28,7 @@ from alyxfs.alyx.datasets.cache_tables import TablesUnusableError
 from alyxfs.alyx.datasets.changed import ChangedRecords
 from alyxfs.alyx.datasets.kept_tables import KeptTables
 from alyxfs.alyx.datasets.layout import date_seconds, file_of_dataset, session_place
+from alyxfs.alyx.datasets.one_form import DATASETS, SESSIONS
 from alyxfs.alyx.datasets.table_form import ABOUT_LINES, INFO, LINES
 from alyxfs.alyx.identities import identity_of
 from alyxfs.alyx.metadata.stamps import newer_than, newest_stamp, utc
@@ -35,7 +36,7 @@ from alyxfs.alyx.pagination import PageWalk
 from alyxfs.private_files import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from alyxfs.alyx.datasets.reconcile import Rows
@@ -92,7 +93,8 @@ class ReleaseTables(KeptTables):
     async def _listed(self) -> Path:
         """Put tables into a folder that are made of the lists of the tag's sessions and datasets."""
         endpoints = (await self._metadata.schema()).endpoints
-        if not {"tag", "django"} <= set(endpoints["datasets"].filters):
+        filters_of = {name: set(endpoint.filters) for name, endpoint in endpoints.items()}
+        if "sessions" not in filters_of or not {"tag", "django"} <= filters_of.get("datasets", set()):
             raise errors.NeverFound(f"The server has no tables of {self._tag!r}, and cannot list its datasets.")
         filters = (("tag", self._tag),)
         began = clock.now()
@@ -102,7 +104,7 @@ class ReleaseTables(KeptTables):
             with contextlib.closing(_Walked(scratch, personal, began + self._api.clock_offset)) as walked:
                 await self._walk("datasets", filters, walked, walked.take_datasets)
                 # This filter also finds tags that hold the name: what was not asked for is left out.
-                of_sessions = filters if "tag" in endpoints["sessions"].filters else ()
+                of_sessions = filters if "tag" in filters_of["sessions"] else ()
                 await self._walk("sessions", of_sessions, walked, walked.take_sessions)
                 for session in walked.missing():
                     with contextlib.suppress(errors.NotFound):
@@ -127,6 +129,8 @@ class ReleaseTables(KeptTables):
             for sentence in await trio.to_thread.run_sync(take, await walk.more()):
                 self._note(sentence)
             self.listed = walked.count
+        for sentence in walk.remarks:
+            self._note(sentence)
 
     def _note(self, sentence: str) -> None:
         self._metadata.oddities.note(f"releases/{self._tag}", sentence)
@@ -160,22 +164,14 @@ class _Walked:
                 if not session or not fields.is_offered(row, self._personal):
                     continue
                 file = file_of_dataset(row)
-            except fields.OddRecordError as error:
+                path = "/".join([*file.folders, file.name])
+                _refuse_half_characters(path, file.qc)
+            except (fields.OddRecordError, UnicodeEncodeError) as error:
                 odd.append(f"The dataset {identity_of(row)} is left out: {error}.")
                 continue
             self._wanted.add(session)
-            found.append(
-                {
-                    "eid": session,
-                    "id": file.identity,
-                    "rel_path": "/".join([*file.folders, file.name]),
-                    "file_size": file.size,
-                    "hash": file.digest,
-                    "qc": file.qc,
-                    "default_revision": file.is_default,
-                }
-            )
-        self._write(1, found)
+            found.append((session, file.identity, path, file.size, file.digest, True, file.qc, file.is_default))
+        self._write(1, DATASETS, found)
         return odd
 
     def take_sessions(self, rows: Rows) -> list[str]:
@@ -191,18 +187,15 @@ class _Walked:
                 odd.append(f"The session {identity} is left out: it has no place in ONE's layout.")
                 continue
             projects = row.get("projects")
-            found.append(
-                {
-                    "id": identity,
-                    "lab": place.lab,
-                    "subject": place.subject,
-                    "date": place.date,
-                    "number": int(place.number),
-                    "task_protocol": fields.plain(row.get("task_protocol")),
-                    "projects": ",".join(map(str, projects)) if isinstance(projects, list) else "",
-                }
-            )
-        self._write(0, found)
+            named = ",".join(map(str, projects)) if isinstance(projects, list) else ""
+            protocol = fields.plain(row.get("task_protocol"))
+            try:
+                _refuse_half_characters(place.lab, place.subject, protocol, named)
+            except UnicodeEncodeError as error:
+                odd.append(f"The session {identity} is left out: {error}.")
+                continue
+            found.append((identity, place.lab, place.subject, place.date, int(place.number), protocol, named))
+        self._write(0, SESSIONS, found)
         return odd
 
     def missing(self) -> list[str]:
@@ -223,13 +216,21 @@ class _Walked:
             self.newest, self.of_newest = second, 0
         self.of_newest += second == self.newest and stamp.microsecond > 0
 
-    def _write(self, which: int, rows: Iterable[object]) -> None:
-        body = b"".join(json_text.compact(row) + b"\n" for row in rows)
+    def _write(self, which: int, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A page, as its columns by these names."""
+        if not rows:
+            return
+        body = json_text.compact(dict(zip(names, zip(*rows, strict=True), strict=True))) + b"\n"
         try:
             refuse_full_disk(self._folder, len(body))
             self._files[which].write(body)
         except OSError as error:
             raise TablesUnusableError(f"The tables cannot be kept in {self._folder}: {error.strerror}.") from error
+
+
+def _refuse_half_characters(*texts: str) -> None:
+    """Raise UnicodeEncodeError where a table cannot hold a text: JSON lets half of a character stand alone."""
+    "".join(texts).encode()
 
 
 def about_tables(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,6 @@ UNKNOWN = -1
 """A session's number, or a file's size, that the tables do not tell."""
 
 LINES = ("sessions.lines", "datasets.lines")
-"""Files of rows of which tables are to be made (see ``table_writer``), one a line as JSON, in the order of TABLES."""
+"""Files of rows of which tables are to be made (see ``table_writer``), in the order of TABLES."""
 ABOUT_LINES = "lines.json"
 """What these tables are to say of themselves."""
