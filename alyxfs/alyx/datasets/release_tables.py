@@ -76,7 +76,12 @@ class ReleaseTables(KeptTables):
             else:
                 return
         if self.folder is None or not await self._is_unchanged(await self._about()):
-            self.folder = await self._listed()
+            try:
+                self.folder = await self._listed()
+            except OSError as error:
+                raise TablesUnusableError(
+                    f"The tables cannot be kept in {self._directory}: {error.strerror}."
+                ) from error
 
     async def _about(self) -> Mapping[str, Any]:
         """What is kept with the tables."""
@@ -111,8 +116,7 @@ class ReleaseTables(KeptTables):
                         record = await self._metadata.record("sessions", session)
                         await trio.to_thread.run_sync(walked.take_sessions, [record.document])
             made = f"{utc(began):%Y-%m-%d %H:%M:%S.%f}"
-            about = {"made": made, "tag": self._tag}
-            await trio.to_thread.run_sync((scratch / ABOUT_LINES).write_bytes, json_text.compact(about))
+            await trio.to_thread.run_sync(_write_about, scratch, {"made": made, "tag": self._tag})
             await run_on_tables(_WRITER, scratch)
             await convert_tables(scratch)
             told = {"tag": self._tag, "count": walked.count, "newest": walked.newest, "of_newest": walked.of_newest}
@@ -221,11 +225,13 @@ class _Walked:
         if not rows:
             return
         body = json_text.compact(dict(zip(names, zip(*rows, strict=True), strict=True))) + b"\n"
-        try:
-            refuse_full_disk(self._folder, len(body))
-            self._files[which].write(body)
-        except OSError as error:
-            raise TablesUnusableError(f"The tables cannot be kept in {self._folder}: {error.strerror}.") from error
+        refuse_full_disk(self._folder, len(body))
+        self._files[which].write(body)
+
+
+def _write_about(folder: Path, about: Mapping[str, str]) -> None:
+    with os.fdopen(open_file(folder / ABOUT_LINES, os.O_WRONLY | os.O_EXCL), "wb") as file:
+        file.write(json_text.compact(about))
 
 
 def _refuse_half_characters(*texts: str) -> None:
