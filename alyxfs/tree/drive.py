@@ -10,7 +10,7 @@ from alyxfs import __version__, defects, errors, file_names
 from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.aggregates import Aggregates
 from alyxfs.alyx.datasets.table_form import TABLES
-from alyxfs.alyx.datasets.views import AsOfView, ReleaseView
+from alyxfs.alyx.datasets.views import AsOfView, ReleaseView, ViewedFiles
 from alyxfs.drive_paths import AS_OF, DATA, RELEASES
 from alyxfs.tree.actions import ActionDirectory
 from alyxfs.tree.as_of import AsOfDirectory
@@ -64,6 +64,7 @@ class Drive:
     ) -> None:
         self._catalogue = catalogue
         self._releases = releases
+        self._viewed = ViewedFiles()
         self._tables = tables
         self.metadata = metadata
         self.files = files
@@ -128,16 +129,18 @@ class Drive:
         return Data(catalogue, aggregates, self.files, tables, self._releases, root)
 
     def _release_data(self, tag: str, root: str) -> Data:
-        view = ReleaseView(self._catalogue, self._releases, tag)
+        view = ReleaseView(self._catalogue, self._viewed, self._releases, tag)
         return self._data(view, Aggregates(self._catalogue, (("tag", tag),)), root)
 
     def _as_of_data(self, date: str, root: str) -> Data:
-        return self._data(AsOfView(self._catalogue, date), None, root)
+        return self._data(AsOfView(self._catalogue, self._viewed, date), None, root)
 
     def forget_idle(self) -> bool:
         """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
-        self._releases.forget_idle()
-        return self._catalogue.forget_idle()
+        was_viewed = self._viewed.forget_idle()
+        if was_viewed:
+            self._releases.forget_idle()
+        return self._catalogue.forget_idle() or was_viewed
 
     async def refresh(self, path: str) -> list[str]:
         """Forget what is known below a path of the drive, so that it is asked for again.

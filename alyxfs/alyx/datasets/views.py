@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from cachetools import LRUCache
 
-from alyxfs.alyx.datasets.catalogue import Catalogue, Folders
+from alyxfs.alyx.datasets.catalogue import REMEMBERED_SECONDS, Catalogue, Folders
 from alyxfs.alyx.datasets.revisions import last_before
 from alyxfs.alyx.datasets.snapshot import Snapshot
 
@@ -20,22 +21,45 @@ if TYPE_CHECKING:
     from alyxfs.alyx.datasets.releases import Releases
     from alyxfs.alyx.metadata.cache import MetadataCache
 
-REMEMBERED_FILES = 20_000
-"""Files of a view that are kept ready."""
+REMEMBERED_FILES = 50_000
+"""Files that are kept ready for all views of a drive, at some 700 bytes each."""
 
 Basis = TypeVar("Basis")
 """What the files of a session are made of."""
 
 
+class ViewedFiles:
+    """The files of sessions that were looked at in views, kept ready; one for a drive. Changed without awaiting."""
+
+    def __init__(self) -> None:
+        self._known: LRUCache[tuple[object, str], tuple[object, Folders]] = LRUCache(REMEMBERED_FILES, _count)
+        self._asked_at = 0.0
+        """Monotonic seconds."""
+
+    def get(self, view: object, session: str) -> tuple[object, Folders] | None:
+        """What the files of a session were made of, and the files."""
+        self._asked_at = time.monotonic()
+        return self._known.get((view, session))
+
+    def put(self, view: object, session: str, basis: object, folders: Folders) -> None:
+        """Keep them, where there is room."""
+        if _count((basis, folders)) <= REMEMBERED_FILES:
+            self._known[view, session] = basis, folders
+
+    def forget_idle(self) -> bool:
+        """Drop all of it, once nobody asks for any; whether there was some."""
+        if not self._known or time.monotonic() - self._asked_at < REMEMBERED_SECONDS:
+            return False
+        self._known.clear()
+        return True
+
+
 class View(Generic[Basis]):
-    """Answers as the catalogue does, which it asks for the addresses of files.
+    """Answers as the catalogue does, which it asks for the addresses of files."""
 
-    ``_files`` is changed after the last await of :meth:`files_of_session`.
-    """
-
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, files: ViewedFiles) -> None:
         self.catalogue = catalogue
-        self._files: LRUCache[str, tuple[Basis, Folders]] = LRUCache(REMEMBERED_FILES, _count)
+        self._files = files
 
     @property
     def metadata(self) -> MetadataCache:
@@ -84,12 +108,12 @@ class View(Generic[Basis]):
     async def files_of_session(self, place: SessionPlace) -> Folders:
         """See Catalogue."""
         basis = await self._basis_of(place)
-        known = self._files.get(place.identity)
-        if known is None or known[0] is not basis:
-            known = (basis, self._made_of(basis, place))
-            if _count(known) <= REMEMBERED_FILES:
-                self._files[place.identity] = known
-        return known[1]
+        known = self._files.get(self, place.identity)
+        if known is not None and known[0] is basis:
+            return known[1]
+        folders = self._made_of(basis, place)
+        self._files.put(self, place.identity, basis, folders)
+        return folders
 
     async def _basis_of(self, place: SessionPlace) -> Basis:
         raise NotImplementedError
@@ -99,7 +123,7 @@ class View(Generic[Basis]):
 
     def known_neighbours(self, place: SessionPlace, file: DataFile) -> Sequence[DataFile]:
         """See Catalogue."""
-        known = self._files.get(place.identity)
+        known = self._files.get(self, place.identity)
         folders = () if known is None else known[1].values()
         folder = next((one for one in folders if file in one.files), None)
         return self.catalogue.with_known_addresses(place, folder)
@@ -130,8 +154,8 @@ class View(Generic[Basis]):
 class ReleaseView(View[Snapshot]):
     """The datasets of a tag and nothing else, as the tables of the tag say."""
 
-    def __init__(self, catalogue: Catalogue, releases: Releases, tag: str) -> None:
-        super().__init__(catalogue)
+    def __init__(self, catalogue: Catalogue, files: ViewedFiles, releases: Releases, tag: str) -> None:
+        super().__init__(catalogue, files)
         self._releases = releases
         self._tag = tag
 
@@ -173,8 +197,8 @@ class ReleaseView(View[Snapshot]):
 class AsOfView(View[Folders]):
     """Of each dataset the last revision before a date, at its plain path."""
 
-    def __init__(self, catalogue: Catalogue, date: str) -> None:
-        super().__init__(catalogue)
+    def __init__(self, catalogue: Catalogue, files: ViewedFiles, date: str) -> None:
+        super().__init__(catalogue, files)
         self._date = date
 
     async def _basis_of(self, place: SessionPlace) -> Folders:
