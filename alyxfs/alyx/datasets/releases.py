@@ -55,6 +55,7 @@ class Releases:
         self._known: dict[str, _Release] = {}
         self._named: list[tuple[str, Tables]] = []
         """The tables that are there, by the tags as they are spelled in paths; replaced with each of them."""
+        self._can_read = can_read_tables()
         self._has_looked = False
         self.version = 0
         """Counts what is known anew."""
@@ -65,7 +66,7 @@ class Releases:
         Raises NeverFound where they cannot be read here, DeadlineExceeded where they are still coming, and what the
         requests raise.
         """
-        if not can_read_tables():
+        if not self._can_read:
             raise errors.NeverFound("The data of a tag need pyarrow: pip install 'alyxfs[tables]'.")
         release = self._release(tag)
         if not (release.contents is not None and release.kept.are_young) and release.not_before <= clock.now():
@@ -90,7 +91,7 @@ class Releases:
 
         They are spelled as in ``releases/``, a comma in a tag as ``%2C``. Costs no request.
         """
-        if not self._has_looked and can_read_tables():
+        if not self._has_looked and self._can_read:
             await self._look_for_kept()
         return self.known_tags(session)
 
