@@ -80,8 +80,9 @@ def test_there_is_a_directory_for_each_tag(demo, drive):
     assert not (drive / "releases" / "2023").exists()
 
 
-@pytest.mark.parametrize(("tag", "most"), [(ELSEWHERE, 3), (LISTED, 8)])
+@pytest.mark.parametrize(("tag", "most"), [(ELSEWHERE, 3), (LISTED, 8)], ids=[ELSEWHERE, LISTED])
 def test_a_release_holds_exactly_the_datasets_of_its_tag(demo, drive, kept, tag, most):
+    os.listdir(drive / "releases")
     demo.clear_requests()
     data = drive / "releases" / tag / "data"
     assert "sessions.pqt" in os.listdir(data)
