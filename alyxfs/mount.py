@@ -21,6 +21,7 @@ import trio
 from alyxfs import claims, errors, kernel
 from alyxfs.alyx.credentials import find_account, forget_secret_variables
 from alyxfs.alyx.datasets.index import open_dataset_index
+from alyxfs.alyx.datasets.releases import Releases
 from alyxfs.alyx.datasets.s3 import Buckets
 from alyxfs.alyx.metadata.access import Access
 from alyxfs.alyx.metadata.cache import open_metadata_cache
@@ -187,7 +188,8 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
         buckets = Buckets(network)
         catalogue = Catalogue(metadata, index, buckets, one_directory, preferred, shows_inflated=shows_inflated)
-        drive = Drive(metadata, schema, catalogue, files, Tables(place.server, tasks), plan.only)
+        releases = Releases(api, metadata, place.server / "releases", tasks)
+        drive = Drive(metadata, schema, catalogue, files, Tables(place.server, tasks), releases, plan.only)
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs.cli.drives import FILE_SYSTEM, mount_of, path_inside
 from alyxfs.cli.listed_files import can_be_path, is_manifest, read_manifest
+from alyxfs.drive_paths import below_data
 from alyxfs.errors import ConfigurationError
 from alyxfs.tree import Only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OTHER, DATA = "other", "data"
+OTHER = "other"
 KINDS = frozenset({"file", "record", OTHER})
 """What a drive shows of a manifest. Of other files those in ``data/``, as ONE needs its tables: those of endpoints
 (``.rows.csv``) have no path that lasts."""
@@ -33,7 +34,7 @@ def shown_files(listed: Path, server: str, mount_point: Path) -> Only:
     paths: dict[str, dict[str, Any]] = {}
     if is_manifest(text):
         for of, one in read_manifest(text, str(listed), KINDS):
-            if of.rstrip("/") == server and (one["kind"] != OTHER or one["path"].startswith(f"{DATA}/")):
+            if of.rstrip("/") == server and (one["kind"] != OTHER or below_data(one["path"])):
                 paths.setdefault(one["path"], {} if one["kind"] == OTHER else one)
     else:
         lines = [line for line in text.split("\n") if line.strip()]
@@ -52,7 +53,7 @@ def _inside(lines: list[str], listed: Path, server: str, mount_point: Path) -> I
         if not can_be_path(line):
             raise ConfigurationError(f"{listed} names {line!r}, which can be no path of a drive.")
         path = Path(os.path.abspath(line))  # noqa: PTH100 - Path.absolute keeps ".."
-        if line.startswith(f"{DATA}/"):
+        if below_data(line):
             yield line.rstrip("/")
         elif path.is_relative_to(mount_point):
             yield str(path.relative_to(mount_point))

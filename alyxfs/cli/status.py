@@ -138,6 +138,7 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     lines.append(("known", f"{known}; {counted(state['records_in_memory'], 'record')} in memory"))
     lines += [("", remark) for remark in state["remarks"]]
     lines.append(("cache tables", _of_tables(state["cache_tables"], now)))
+    lines += _of_releases(state.get("releases", {}))  # a drive of an earlier version does not say
     lines += _of_files(state)
     lines += [("cache", remark) for remark in state["cache_remarks"]]
     lines.append(("pinned", _of_drive(root)))
@@ -184,6 +185,17 @@ def _of_tables(tables: dict[str, Any], now: float) -> str:
         text += f", asked {naturaldelta(now - tables['asked_at'])} ago"
     text += "".join(f"; {compared_of(progress, tables)}" for progress in tables.get("compared", []))
     return f"{text}. {tables['note']}".strip()
+
+
+def _of_releases(releases: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """A line for each tag whose datasets are known, or coming."""
+    told = [
+        f"{tag}: {counted(known['datasets'], 'dataset')}, made {known['made']}"
+        if "made" in known
+        else f"{tag}: {known['listed']:,} of {counted(known['of'], 'dataset')} listed so far"
+        for tag, known in releases.items()
+    ]
+    return [("releases" if number == 0 else "", sentence) for number, sentence in enumerate(told)]
 
 
 def compared_of(compared: dict[str, int], tables: dict[str, Any]) -> str:

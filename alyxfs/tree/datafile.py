@@ -43,6 +43,9 @@ class DataTree(Protocol):
     def about(self) -> dict[str, str]:
         """Extended attributes of everything in the tree."""
 
+    async def tags(self, file: DataFile) -> str:
+        """The tags of a file, with commas between them; nothing where none are known without a request."""
+
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
         """Where the user may have a file already."""
 
@@ -176,6 +179,8 @@ class DataFileNode(File):
             "cached": f"{math.floor(100 * state.share)}%",
             "pinned": "yes" if state.is_pinned else "no",
         }
+        if tags := await self._tree.tags(self.file):
+            attributes["tags"] = tags
         if url := self._tree.files.address(source):
             attributes["url"] = url
         if state.remark:

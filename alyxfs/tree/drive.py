@@ -10,7 +10,10 @@ from alyxfs import __version__, defects, errors, file_names
 from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.aggregates import Aggregates
 from alyxfs.alyx.datasets.table_form import TABLES
+from alyxfs.alyx.datasets.views import AsOfView, ReleaseView, ViewedFiles
+from alyxfs.drive_paths import AS_OF, DATA, RELEASES
 from alyxfs.tree.actions import ActionDirectory
+from alyxfs.tree.as_of import AsOfDirectory
 from alyxfs.tree.data import DataDirectory
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.describe import help_document, schema_document
@@ -24,7 +27,8 @@ from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
 from alyxfs.tree.only import OnlyDirectory, differences
 from alyxfs.tree.record import RecordFile
-from alyxfs.tree.tables.files import DATA, SESSION_DEPTH, FileTables
+from alyxfs.tree.releases import TAGS, ReleasesDirectory
+from alyxfs.tree.tables.files import SESSION_DEPTH, FileTables
 from alyxfs.tree.writing.directory import EditedDirectory
 from alyxfs.visible_text import escaped
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.catalogue import Catalogue
+    from alyxfs.alyx.datasets.releases import Releases
+    from alyxfs.alyx.datasets.views import AnyCatalogue
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.schema.read import Endpoint, Schema
     from alyxfs.edits import SaveResult
@@ -56,10 +62,13 @@ class Drive:
         catalogue: Catalogue,
         files: FileCache,
         tables: Tables,
+        releases: Releases,
         only: Only | None = None,
     ) -> None:
         """``only``: what is shown, where that is not everything."""
         self._catalogue = catalogue
+        self._releases = releases
+        self._viewed = ViewedFiles()
         self._tables = tables
         self._only = only
         self.differences: list[str] = []
@@ -115,11 +124,14 @@ class Drive:
                 children[name] = EditedDirectory(
                     self.metadata, endpoint, self.files, self._tables, editing, link=links.find, hidden=hidden
                 )
-        aggregates = Aggregates(self._catalogue)
-        file_tables = FileTables(self._catalogue, aggregates, self._tables)
-        children[DATA] = DataDirectory(Data(self._catalogue, aggregates, self.files, file_tables))
-        control = control_directory(self.status, self.errors.lines, rejected)
-        root = FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
+        children[DATA] = DataDirectory(self._data(self._catalogue, Aggregates(self._catalogue), DATA))
+        unlisted: dict[str, Node] = {
+            CONTROL: control_directory(self.status, self.errors.lines, rejected),
+            AS_OF: AsOfDirectory(self._as_of_data),
+        }
+        if TAGS in self._schema.endpoints:
+            unlisted[RELEASES] = ReleasesDirectory(self.metadata, self._release_data)
+        root = FixedDirectory("", dict(sorted(children.items())), unlisted)
         return root if self._only is None else OnlyDirectory(root, self._only)
 
     async def compare_with_manifest(self) -> None:
@@ -127,9 +139,23 @@ class Drive:
         if self._only is not None:
             await differences(self.root, self._only, self.differences)
 
+    def _data(self, catalogue: AnyCatalogue, aggregates: Aggregates | None, root: str) -> Data:
+        tables = FileTables(catalogue, aggregates, self._tables, self._releases, root)
+        return Data(catalogue, aggregates, self.files, tables, self._releases, root)
+
+    def _release_data(self, tag: str, root: str) -> Data:
+        view = ReleaseView(self._catalogue, self._viewed, self._releases, tag)
+        return self._data(view, Aggregates(self._catalogue, (("tag", tag),)), root)
+
+    def _as_of_data(self, date: str, root: str) -> Data:
+        return self._data(AsOfView(self._catalogue, self._viewed, date), None, root)
+
     def forget_idle(self) -> bool:
         """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
-        return self._catalogue.forget_idle()
+        was_viewed = self._viewed.forget_idle()
+        if was_viewed:
+            self._releases.forget_idle()
+        return self._catalogue.forget_idle() or was_viewed
 
     async def refresh(self, path: str) -> list[str]:
         """Forget what is known below a path of the drive, so that it is asked for again.
@@ -145,6 +171,8 @@ class Drive:
             return [""]
         if parts[0] == DATA:
             return await self._refresh_data(parts)
+        if parts[0] in {RELEASES, AS_OF}:
+            return await self._refresh_view(parts)
         endpoint = self._schema.endpoints.get(parts[0])
         if endpoint is None:
             raise errors.NotFound(f"The drive has no {parts[0]!r}.")
@@ -170,6 +198,16 @@ class Drive:
         _, lab, _, subject = [*map(file_names.decode, parts[:4]), None, None, None][:4]
         if lab not in {*TABLES, AGGREGATES}:
             await self._catalogue.index.compare(lab, subject)
+        return ["/".join(parts)]
+
+    async def _refresh_view(self, parts: list[str]) -> list[str]:
+        """Of a release its tables, of a date what is in ``data/``, and of a file its bytes."""
+        await self.node_at(parts)
+        self.files.unavailable.clear()
+        self.files.doubt_all()
+        for endpoint in (TAGS, "sessions", "datasets"):
+            self.metadata.outdate(endpoint)
+        await self._refresh_file(parts)
         return ["/".join(parts)]
 
     async def _refresh_file(self, parts: list[str]) -> None:
@@ -217,6 +255,7 @@ class Drive:
             **self.metadata.status(),
             **self.figures(),
             "cache_tables": self._catalogue.index.status(),
+            "releases": self._releases.status(),
             "tables": self._tables.status(),
         }
 

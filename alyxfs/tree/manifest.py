@@ -13,12 +13,12 @@ from alyxfs.alyx.datasets import fields
 from alyxfs.alyx.datasets.layout import file_of_dataset
 from alyxfs.alyx.identities import UUID
 from alyxfs.alyx.metadata.listing import whole
+from alyxfs.drive_paths import DATA
 from alyxfs.tasks import for_each
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import BytesReader, Node, Reader
 from alyxfs.tree.record import SUFFIX, RecordFile
-from alyxfs.tree.tables.files import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

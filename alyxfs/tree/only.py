@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import errors, file_names
+from alyxfs.drive_paths import below_data
 from alyxfs.tasks import for_each
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.dot_alyxfs import NAME as CONTROL
 from alyxfs.tree.inflated import COMPRESSED, HEADER, RAW
 from alyxfs.tree.node import Attributes, Directory, FixedEntries, Node
-from alyxfs.tree.tables.files import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,8 +28,8 @@ class Only:
         ``name`` is that of the manifest, for people.
         """
         self.name = name
-        self.data = {path: one for path, one in paths.items() if path.startswith(f"{DATA}/")}
-        """What is to be in ``data/``."""
+        self.data = {path: one for path, one in paths.items() if below_data(path)}
+        """What is to be in ``data/``, or in a release or a date."""
         self._paths = paths.keys() | _inflated(paths.keys())
         self._below: dict[str, set[str]] = {}
         for path in self._paths:

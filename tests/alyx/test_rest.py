@@ -12,8 +12,10 @@ from alyxfs import errors
 from alyxfs.alyx import rest
 from alyxfs.alyx.auth import Account
 from alyxfs.alyx.lookups import quote_key
-from alyxfs.alyx.rest import Api, combined, refuse, server_words
+from alyxfs.alyx.refusals import refuse, server_words
+from alyxfs.alyx.rest import Api, combined
 from alyxfs.net import Answer, open_network
+from fault_server import FaultServer, File
 from recordings import recordings
 from small_alyx import small_alyx
 
@@ -174,3 +176,22 @@ def test_a_server_that_never_answers_head_costs_no_mount_its_deadline(alyx, monk
         assert (await api.page("subjects", (), 1, 0)).rows == []
 
     with_api(alyx, use)
+
+
+def test_a_download_from_elsewhere_gets_no_credentials(alyx):
+    """The server names the address of an archive: whoever may change that must not learn the token."""
+    received = bytearray()
+
+    async def use(api):
+        api._network.alyx_at("http://127.0.0.1")
+        await api.download(server.url("a"), received.extend, 100, 5)
+        with pytest.raises(errors.NotFound):
+            await api.download(server.url("no such"), received.extend, 100, 5)
+        with pytest.raises(errors.AnswerTooLarge):
+            await api.download(server.url("a"), received.extend, 3, 5)
+
+    with FaultServer({"a": File(b"bytes")}) as server:
+        with_api(alyx, use)
+        assert [request.headers.get("authorization") for request in server.requests] == [None] * 3
+    assert received == b"bytes"
+    assert alyx.asked == []
