@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from alyxfs.net import Network
     from alyxfs.settings import Settings
     from alyxfs.store import Store
+    from alyxfs.tree import Only
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Plan:
     token: str | None = None
     log: Path | None = None
     """Where it logs; None: to the terminal."""
+    only: Only | None = None
+    """What is shown; None: everything."""
     snapshot: Path | None = None
     """The file that is shown in place of what the server has."""
     is_server_named: bool = True

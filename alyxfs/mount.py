@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ import trio
 from alyxfs import claims, errors, kernel
 from alyxfs.alyx.auth import plain_http_warning
 from alyxfs.alyx.credentials import forget_secret_variables
+from alyxfs.alyx.datasets.releases import Releases
 from alyxfs.alyx.datasets.s3 import Buckets
 from alyxfs.alyx.metadata.poll import watch
 from alyxfs.alyx.snapshot_file import copy_known
@@ -159,7 +160,8 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         shows_inflated = not settings.hide_inflated and find_spec("numpy") is not None
         buckets = Buckets(network)
         catalogue = Catalogue(metadata, index, buckets, one_directory, preferred, shows_inflated=shows_inflated)
-        drive = Drive(metadata, known.schema, catalogue, files, Tables(place.server, tasks))
+        releases = Releases(api, metadata, place.server / "releases", tasks)
+        drive = Drive(metadata, known.schema, catalogue, files, Tables(place.server, tasks), releases, plan.only)
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
@@ -182,6 +184,9 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         copying = partial(copy_known, metadata, catalogue, store, sizes)
         commands = handlers(drive, changes, operations.traces, editor, copying)
         await stack.enter_async_context(serving_control(socket, commands))
+        if settings.trace:
+            await stack.enter_async_context(_traced(plan, drive, operations.traces.begin_for_all()))
+        await _compare_with_manifest(drive, settings.deadline)
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
             tasks.keep(watch, api, metadata, settings.watch, changes.record, {})
@@ -248,6 +253,21 @@ async def _allow_writing(
     drive.allow_writing(editing, rejected)
     stack.push_async_callback(_finish, editing)
     return editor
+
+
+def _traced(plan: Plan, drive: Drive, trace: kernel.Trace) -> AbstractAsyncContextManager[None]:
+    drive.trace_file = plan.settings.trace
+    tell = partial(drive.errors.note, "trace", plan.settings.trace)
+    return kernel.TraceFile(Path(plan.settings.trace), trace, plan.server, plan.mount_point, tell).kept()
+
+
+async def _compare_with_manifest(drive: Drive, seconds: float) -> None:
+    with trio.move_on_after(seconds) as scope:
+        await drive.compare_with_manifest()
+    if scope.cancelled_caught:
+        drive.differences.append("Not all files were compared with the manifest in time: `alyxfs verify` does.")
+    for sentence in drive.differences:
+        log.info("%s", sentence)
 
 
 async def _finish(editing: EditingSession) -> None:

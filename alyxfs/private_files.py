@@ -12,6 +12,7 @@ import logging
 import os
 import pwd
 import stat
+import tempfile
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
@@ -95,6 +96,23 @@ def open_file(path: Path, flags: int) -> int:
     except OSError as error:
         log.info("%s keeps its mode: %s", path, error.strerror)  # a file system without modes
     return descriptor
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file of our own, 0600, in place of what is there: who opens it finds the one or the other whole.
+
+    Raises OSError; then what was there is still there.
+    """
+    handle, scratch = tempfile.mkstemp(prefix=".alyxfs-", dir=path.parent)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        os.replace(scratch, path)  # noqa: PTH105 - the scratch is known by its name
+    except BaseException:
+        os.unlink(scratch)  # noqa: PTH108
+        raise
 
 
 def close_to_others(path: Path) -> None:

@@ -139,6 +139,18 @@ class Settings:
         "Let programs that read everything (indexers, thumbnailers and backups, as localsearch, tumblerd, borg) have "
         "data files fetched. Without it they list all files, and read those that are on this machine.",
     )
+    trace: str = _option(
+        "",
+        "A file for the manifest of everything that programs read through the drive, as `alyxfs trace` makes one: "
+        "written every 2 seconds and when the drive is unmounted. Empty: none.",
+        is_path=True,
+    )
+    only: str = _option(
+        "",
+        "A manifest of `alyxfs trace`, or a list of paths: the drive shows the files and records that it names, and "
+        "nothing else. Empty: everything.",
+        is_path=True,
+    )
     debug: bool = _option(
         False, "Log a line for each request of the kernel and each HTTP request, with its time and its bytes."
     )

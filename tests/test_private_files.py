@@ -127,3 +127,19 @@ def test_nothing_else_in_the_package_makes_a_folder_or_a_file():
     found = [line for path in modules if str(path.relative_to(PACKAGE)) not in ELSEWHERE for line in makings(path)]
     allowed = [line for line in found if "open(descriptor" in line or "open(reading" in line]
     assert [line for line in found if line not in allowed] == []
+
+
+def test_a_file_that_is_written_whole_is_private_and_replaces_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    path.chmod(0o644)
+    with path.open() as before:
+        private_files.write_whole(path, b"after")
+        assert before.read() == "before"
+    assert path.read_bytes() == b"after"
+    assert path.stat().st_mode & 0o777 == 0o600
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError):
+        private_files.write_whole(folder, b"after")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder"]

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import platformdirs
 
 from alyxfs import errors
 from alyxfs.net import origin_of
-from alyxfs.private_files import claim_folder, close_to_others
+from alyxfs.private_files import claim_folder, close_to_others, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -211,10 +210,7 @@ def _token_file(directory: Path | None) -> Path:
 
 def _write_private(path: Path, tokens: Mapping[str, Any]) -> None:
     claim_folder(path.parent)
-    handle, scratch = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
-    with os.fdopen(handle, "w") as file:
-        json.dump(tokens, file, indent=2)
-    Path(scratch).replace(path)
+    write_whole(path, json.dumps(tokens, indent=2).encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import trio
@@ -19,15 +17,18 @@ from cachetools import TTLCache
 from alyxfs import clock, errors, json_text
 from alyxfs.alyx import outages
 from alyxfs.alyx.auth import Login
+from alyxfs.alyx.downloads import downloaded
 from alyxfs.alyx.identities import named_by
 from alyxfs.alyx.lookups import can_mislead, proves_itself, quote_key
-from alyxfs.net import LARGEST_BODY, LARGEST_REFUSAL, Answer
+from alyxfs.alyx.refusals import LARGE_ANSWER, is_refused_token, refuse
+from alyxfs.net import LARGEST_BODY, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from alyxfs.alyx.auth import Account
+    from alyxfs.alyx.downloads import Write
     from alyxfs.alyx.walk import Walk
     from alyxfs.net import Network
 
@@ -35,9 +36,6 @@ log = logging.getLogger(__name__)
 
 MAXIMUM_PAGE = 1000
 """Rows in a page; the server caps a larger limit in silence (BEHAVIOUR of Alyx 3.6.1, "Pages")."""
-
-_LARGE_ANSWER = 64 * 1024
-"""Bytes: parsing more than this in the loop (about 0.3 ms) would be felt by other readers."""
 
 LARGEST_PARSED = 96 * 1024**2
 """Bytes that an answer may take once it is parsed: a page of 16 MB takes some 60, one made to fill memory 500."""
@@ -47,12 +45,6 @@ MAXIMUM_COUNT = 20_000_000
 """Records that a list may say it has: the largest Alyx has some millions of files."""
 MAXIMUM_OFFSET = 100 * 365 * 86_400
 """Seconds that the server's clock may be off ours before its dates are nonsense."""
-
-_MAXIMUM_WORDS = 500
-"""Characters of the server's words that go into a message."""
-_LONGEST_PAGE = 32 * 1024
-"""Bytes at the beginning of an HTML page in which words are looked for."""
-_MARKUP = re.compile(r"<(?:style|script)\b[^<>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
 
 _HEAD_WAIT = 5.0
 """Seconds."""
@@ -176,43 +168,26 @@ class Api:
         url = self.base_url + path
         return await self._read(await self._exchange("GET", url), url)
 
-    async def download(self, path: str, write: Callable[[bytes], object], largest: int, deadline: float) -> None:
+    async def download(self, address: str, write: Write, largest: int, deadline: float) -> None:
         """Give the body at an address that is no resource to ``write``, piece by piece, which is called in a thread.
 
-        Raises AnswerTooLarge as soon as it is clear that there are more than ``largest`` bytes; ``deadline`` in
-        seconds. What ``write`` raises ends it, too.
+        ``address``: a path of this server, or one elsewhere, where no credentials go. Raises AnswerTooLarge as soon as
+        it is clear that there are more than ``largest`` bytes; ``deadline`` in seconds. What ``write`` raises ends it.
         """
-        url = self.base_url + path
+        url = self.base_url + address if address.startswith("/") else address
+        self.requests += 1
+        if not url.startswith(f"{self.base_url}/"):
+            if (answer := await downloaded(self._network, url, {}, write, largest, deadline)) is not None:
+                refuse(answer, "GET", url)
+            return
         token = await self._login.token()
-        answer = await self._downloaded(url, write, largest, deadline)
+        answer = await downloaded(self._network, url, self._credentials(), write, largest, deadline)
         if answer is not None and answer.status == 403 and is_refused_token(answer):  # noqa: PLR2004
             await self._login.renew(token)
-            answer = await self._downloaded(url, write, largest, deadline)
+            answer = await downloaded(self._network, url, self._credentials(), write, largest, deadline)
         if answer is not None:
             refuse(answer, "GET", url)
         self._login.accepted()
-
-    async def _downloaded(
-        self, url: str, write: Callable[[bytes], object], largest: int, deadline: float
-    ) -> Answer | None:
-        """One try; the answer where it is a refusal."""
-        self.requests += 1
-        headers = {"Accept": "*/*"} | self._credentials()
-        async with self._network.stream(url, headers=headers, deadline=deadline) as answer:
-            length, beginning = 0, b""
-            if int(answer.headers.get("content-length", "").strip()[:18] or 0) > largest:
-                raise errors.AnswerTooLarge(f"{url} announces more than {largest} bytes.", url=url)
-            async for part in answer.chunks:
-                length += len(part)
-                if answer.status != 200:  # noqa: PLR2004
-                    beginning += part
-                    if length > LARGEST_REFUSAL:
-                        break
-                    continue
-                if length > largest:
-                    raise errors.AnswerTooLarge(f"{url} sends more than {largest} bytes.", url=url)
-                await trio.to_thread.run_sync(write, part)
-            return None if answer.status == 200 else Answer(answer.status, answer.headers, beginning, url)  # noqa: PLR2004
 
     def state(self) -> dict[str, object]:
         """For ``status.json``."""
@@ -325,14 +300,30 @@ class Api:
         if not answer.body:
             return None
         try:
-            if len(answer.body) < _LARGE_ANSWER:
-                return json_text.decode(answer.body)
-            return await trio.to_thread.run_sync(json_text.decode, answer.body, LARGEST_PARSED)
-        except json_text.TooMuchError as error:
-            raise errors.AnswerTooLarge(f"{url} answered with too much: {error}.", url=url) from error
+            if len(answer.body) < LARGE_ANSWER:
+                return _parsed(answer.body)
+            return await trio.to_thread.run_sync(_parsed, answer.body, LARGEST_PARSED)
         except ValueError as error:
-            sentence = f"{url} did not answer with JSON that can be read: {error}."
-            raise errors.ServerFault(sentence, status=answer.status, url=url) from error
+            # The thread keeps it until its next job, and it leads to frames that hold the text.
+            failure = _unreadable(error.with_traceback(None), answer.status, url)
+        del answer
+        raise failure
+
+
+def _parsed(text: bytes, most_memory: int | None = None) -> Any:
+    try:
+        return json_text.decode(text, most_memory)
+    except json_text.TooMuchError:
+        raise
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(reason)  # JSONDecodeError would hold the text
+
+
+def _unreadable(error: ValueError, status: int, url: str) -> errors.ServerFault:
+    if isinstance(error, json_text.TooMuchError):
+        return errors.AnswerTooLarge(f"{url} answered with too much: {error}.", url=url)
+    return errors.ServerFault(f"{url} did not answer with JSON that can be read: {error}.", status=status, url=url)
 
 
 def query_of(filters: Filters, limit: int, offset: int) -> str:
@@ -340,57 +331,6 @@ def query_of(filters: Filters, limit: int, offset: int) -> str:
     # Names in paths may hold halves of characters (see file_names): the server is asked for what they are.
     values = [*combined(filters), ("limit", limit), ("offset", offset)]
     return urlencode(values, encoding="utf-8", errors="surrogatepass", quote_via=quote)
-
-
-def is_refused_token(answer: Answer) -> bool:
-    """Whether a 403 is about the token and not about a missing permission: only its words tell (BEHAVIOUR)."""
-    words = server_words(answer).lower()
-    return "invalid token" in words or "credentials were not provided" in words or "user inactive" in words
-
-
-def server_words(answer: Answer) -> str:
-    """What the server says of an error: its ``detail``, or each field with its messages."""
-    if "json" not in answer.headers.get("content-type", ""):
-        return _text_of_html(answer.body)[:_MAXIMUM_WORDS]
-    if len(answer.body) < _LARGE_ANSWER:
-        with contextlib.suppress(ValueError):
-            return _words(json_text.decode(answer.body))[:_MAXIMUM_WORDS]
-    return answer.body[: 4 * _MAXIMUM_WORDS].decode(errors="replace")[:_MAXIMUM_WORDS]
-
-
-def refuse(answer: Answer, method: str, url: str) -> NoReturn:
-    """Raise the domain error of an answer that is no success."""
-    words = server_words(answer)
-    status = answer.status
-    path = url.split("?", maxsplit=1)[0]
-    if status == 403:  # noqa: PLR2004
-        raise errors.AccessDenied(f"{path}: the server refuses this user: {words}", status=status, url=url)
-    if status == 429:  # noqa: PLR2004
-        raise errors.Throttled(f"{path}: the server asks for a pause: {words}", status=status, url=url)
-    if status in {404, 410}:
-        raise errors.NotFound(f"{path} does not exist on the server.", status=status, url=url)
-    if status == 405:  # noqa: PLR2004
-        raise errors.NotAllowed(f"{path}: the server does not offer {method} here.", status=status, url=url)
-    if 400 <= status < 500:  # noqa: PLR2004
-        raise errors.Invalid(f"{path}: the server refuses this: {words}", status=status, url=url)
-    raise errors.ServerFault(f"{path}: the server failed ({status}): {words}", status=status, url=url)
-
-
-def _words(document: Any) -> str:
-    if isinstance(document, dict):
-        if set(document) <= {"detail", "status_code"}:
-            return _words(document.get("detail", ""))
-        fields = ((name, _words(value)) for name, value in document.items() if name != "status_code")
-        return "; ".join(words if name == "non_field_errors" else f"{name}: {words}" for name, words in fields)
-    if isinstance(document, list):
-        return " ".join(_words(item) for item in document)
-    return str(document)
-
-
-def _text_of_html(body: bytes) -> str:
-    """What a page says to people, about: it may be broken in any way."""
-    text = _MARKUP.sub(" ", body[:_LONGEST_PAGE].decode(errors="replace"))
-    return " ".join(html.unescape(text).split())
 
 
 def combined(filters: Filters, conditions: Sequence[str] = ()) -> Filters:

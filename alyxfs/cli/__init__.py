@@ -47,6 +47,7 @@ MODULES = {
     "allow-deletes": "journal",
     "trace": "trace",
     "verify": "trace",
+    "report": "report",
     "login": "account",
     "logout": "account",
     "whoami": "account",

@@ -16,6 +16,7 @@ from alyxfs import settings
 from alyxfs.cli.drives import ask_drive, drive_root, drives, state_of
 from alyxfs.cli.printing import say
 from alyxfs.cli.status import counted, size_of
+from alyxfs.drive_paths import below_data
 from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.files.disk import contents, eviction
 from alyxfs.visible_text import one_line
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from alyxfs.files.disk.contents import Kept
 
 GIB = 1 << 30
-SESSION_DEPTH = 6
-"""Names of a session's path in the drive, ``data`` included."""
+SESSION_DEPTH = 5
+"""Names of a session's path below ``data``."""
 UNNAMED = "(without a name: of an earlier version)"
 
 
@@ -160,7 +161,8 @@ def _by_session(files: Iterable[Kept]) -> list[Session]:
     groups: dict[tuple[str, str], list[Kept]] = {}
     for kept in files:
         parts = kept.path.split("/")
-        depth = SESSION_DEPTH if parts[:1] == ["data"] and len(parts) > SESSION_DEPTH else len(parts) - 1
+        below = (below_data(kept.path) or "").split("/")
+        depth = len(parts) - (len(below) - SESSION_DEPTH if len(below) > SESSION_DEPTH else 1)
         groups.setdefault((kept.server, "/".join(parts[:depth]) or UNNAMED), []).append(kept)
     sessions = [
         Session(

@@ -16,6 +16,7 @@ from alyxfs.cli.fstab_options import parsed
 from alyxfs.cli.mount_point import mount_point_at
 from alyxfs.cli.printing import say
 from alyxfs.cli.secrets import secret_from
+from alyxfs.cli.shown_files import server_of, shown_files
 from alyxfs.errors import ConfigurationError
 from alyxfs.known import Plan
 from alyxfs.net import check_environment
@@ -78,16 +79,16 @@ def mount(
     **flags: Any,
 ) -> None:
     """Mount the Alyx at SERVER (the public Open Alyx if none is named) at DIRECTORY."""
-    address, directory = server_and_place(places)
     from_list, besides = parsed(",".join(listed))
+    flags = from_list | {name: value for name, value in flags.items() if value is not None}
     if snapshot is None and "snapshot" in besides:
         snapshot = Path(besides["snapshot"])
+    address, directory = server_and_place(places, flags.get("only"))
     is_named, digest = True, ""
     if snapshot is not None:
         snapshot, is_named = snapshot.expanduser().absolute(), len(places) > 1
         address, digest = server_of_snapshot(snapshot, address if is_named else None)
     server = mounting.server_address(address)
-    flags = from_list | {name: value for name, value in flags.items() if value is not None}
     user, token_file = user or besides.get("user"), token_file or besides.get("token_file")
     chosen = settings.load(server, flags)
     refuse_without_rw(flags, chosen, lambda name: f"--{name.replace('_', '-')}")
@@ -100,7 +101,8 @@ def mount(
     check_environment()
     dry_run = " (dry run: nothing is sent)" if chosen.rw and chosen.dry_run else ""
     with mount_point_at(directory, kept_in(chosen)) as mount_point:
-        plan = Plan(server, mount_point, chosen, user=user, token=token, snapshot=snapshot)
+        only = shown_files(Path(chosen.only), server, mount_point) if chosen.only else None
+        plan = Plan(server, mount_point, chosen, user=user, token=token, only=only, snapshot=snapshot)
         plan = replace(plan, is_server_named=is_named, digest=digest)
         if foreground:
             daemon.log_to_terminal(debug=chosen.debug)
@@ -112,19 +114,25 @@ def mount(
             say(f"{server} is mounted at {mount_point}{dry_run}; help is in {mount_point}/.alyxfs/help.md.")
             say(f"It logs to {log_file}.")
             state = state_of(mount_point)
-            for sentence in state["cache_remarks"]:
+            for sentence in [*state["cache_remarks"], *state["differences"]]:
                 say(sentence)
             if state["may_only_read"]:
                 say(mounting.ONLY_READS)
 
 
-def server_and_place(places: tuple[str, ...]) -> tuple[str, str]:
-    """``[SERVER] DIRECTORY``: the public Open Alyx where no server is named. Raises UsageError."""
+def server_and_place(places: tuple[str, ...], only: str | None = None) -> tuple[str, str]:
+    """``[SERVER] DIRECTORY``: the public Open Alyx where no server is named. Raises UsageError, ConfigurationError.
+
+    A file that somebody else has written, the manifest ``only``, is not to decide which server is shown a token.
+    """
     if len(places) > 2:  # noqa: PLR2004 - a server and a directory
         raise click.UsageError("This takes a server and a directory.")
     if len(places) == 1 and "://" in places[0]:
         command = click.get_current_context().command_path
         raise click.UsageError(f"Where to mount it is missing: {command} {places[0]} DIRECTORY")
+    of = server_of(Path(only).expanduser()) if only and len(places) == 1 else None
+    if of not in {None, settings.PUBLIC_ALYX}:
+        raise click.UsageError(f"{only} is of {of}: name that server if you mean it, before the directory.")
     return (places[0] if len(places) > 1 else settings.PUBLIC_ALYX), places[-1]
 
 
@@ -148,6 +156,8 @@ def refuse_without_rw(given: Mapping[str, Any], chosen: settings.Settings, writt
     for name in NEED_RW:
         if given.get(name) and not chosen.rw:
             raise click.UsageError(f"{written(name)} says how to write: it needs {written('rw')}.")
+    if chosen.only and chosen.rw:
+        raise click.UsageError(f"{written('only')} shows what was read: it cannot be together with {written('rw')}.")
 
 
 def kept_in(chosen: settings.Settings) -> list[Path]:

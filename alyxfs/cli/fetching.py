@@ -18,6 +18,7 @@ from alyxfs.cli.one_tables import add_to_tables
 from alyxfs.cli.printing import say
 from alyxfs.cli.status import counted, size_of
 from alyxfs.cli.transfers import batches, data_files, pieces, transfer
+from alyxfs.drive_paths import below_data
 from alyxfs.errors import AlyxfsError, ConfigurationError, ServerFault
 from alyxfs.private_files import make_folder, open_file
 
@@ -131,7 +132,7 @@ def _write_all(stream: IO[bytes], piece: memoryview) -> None:
 
 
 def _copy_of(file: dict[str, Any], target: Path) -> Path:
-    return target / str(file["path"]).removeprefix("data/")
+    return target / (below_data(file["path"]) or file["path"])
 
 
 def _has_size(path: Path, size: int) -> bool:

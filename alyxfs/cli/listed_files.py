@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from alyxfs.cli.drives import drives
+from alyxfs.cli.drives import drives, state_of
 from alyxfs.cli.printing import say
 from alyxfs.cli.status import counted
 from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.visible_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from_option = click.option(
     "--from",
@@ -34,7 +34,7 @@ def listed_paths(listed: IO[str] | None) -> dict[Path, str | None]:
     if listed is None:
         return {}
     text = listed.read()
-    if text.lstrip().startswith("{"):
+    if is_manifest(text):
         files = [(server, one) for server, one in read_manifest(text, listed.name) if one["kind"] == "file"]
         places = drives_of({server for server, _ in files})
         named = {str(places[server] / one["path"]): one.get("hash") for server, one in files}
@@ -43,7 +43,7 @@ def listed_paths(listed: IO[str] | None) -> dict[Path, str | None]:
     if not named:
         raise ConfigurationError(f"{listed.name} names no data file.")
     for name in named:
-        if not _can_be_path(name):
+        if not can_be_path(name):
             raise ConfigurationError(f"{listed.name} names {name!r}, which can be no path.")
     return {Path(name): digest for name, digest in named.items()}
 
@@ -64,14 +64,22 @@ def refuse_others(root: Path, files: Iterable[dict[str, Any]], read: Mapping[Pat
         raise AlyxfsError(f"{counted(changed, 'file')} of the manifest changed on the server since.")
 
 
-def _can_be_path(name: str) -> bool:
+def can_be_path(name: str) -> bool:
+    """Whether the system could have a file of this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
 
 
-def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
+def is_manifest(text: str) -> bool:
+    """Whether this is meant as a manifest; else it is a list of paths."""
+    return text.lstrip().startswith("{")
+
+
+def read_manifest(
+    text: str | bytes, name: str, kinds: Collection[str] = ("file", "record")
+) -> list[tuple[str, dict[str, Any]]]:
     """The files and records that a manifest (called so) names, each with its server. Raises ConfigurationError."""
     try:
         found = [
@@ -80,9 +88,9 @@ def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any
                 {name.partition(":")[2]: entity[name] for name in entity if name.startswith("alyxfs:")},
             )
             for entity in json.loads(text)["@graph"]
-            if entity.get("alyxfs:kind") in {"file", "record"}
+            if entity.get("alyxfs:kind") in kinds
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"{name} is no manifest of `alyxfs trace`: {error}.") from error
     if not all(isinstance(server, str) and isinstance(one.get("path"), str) for server, one in found):
         raise ConfigurationError(f"{name} is no manifest of `alyxfs trace`: a server or a path is no text.")
@@ -91,7 +99,20 @@ def read_manifest(text: str | bytes, name: str) -> list[tuple[str, dict[str, Any
 
 def drives_of(servers: set[str]) -> dict[str, Path]:
     """Where drives of these servers are mounted. Raises ConfigurationError for one of which none is."""
-    places = {mount.server: mount.place for mount in drives()}
+    places: dict[str, list[Path]] = {}
+    for mount in drives():
+        places.setdefault(mount.server, []).append(mount.place)
     for server in sorted(servers - places.keys()):
         raise ConfigurationError(f"What was read is of {server}, of which no drive of yours is mounted here.")
-    return places
+    return {server: _best(places[server]) for server in servers}
+
+
+def _best(places: Sequence[Path]) -> Path:
+    """Of several drives of a server one that answers and shows everything, the newest first."""
+    for place in reversed(places) if len(places) > 1 else ():
+        try:
+            if not state_of(place).get("only"):
+                return place
+        except AlyxfsError:  # its process has ended
+            continue
+    return places[-1]

@@ -1,8 +1,4 @@
-"""``sessions.pqt`` and ``datasets.pqt`` of a directory of the user's own, from which ONE in local mode starts.
-
-Columns and types are those of ONE 3.6 (SESSIONS_COLUMNS and DATASETS_COLUMNS in one/alf/cache.py), as its load_tables
-takes them: it makes the index of the columns that end with "id", and skips tables whose metadata has no date_created.
-"""
+"""``sessions.pqt`` and ``datasets.pqt`` of a directory of the user's own, from which ONE in local mode starts."""
 
 from __future__ import annotations
 
@@ -12,18 +8,13 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import __version__
+from alyxfs.alyx.datasets.one_form import DATASETS, METADATA, ORIGIN, QC, SESSIONS, metadata_of, schema_of, write_table
+from alyxfs.drive_paths import below_data
 from alyxfs.private_files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-QC = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
-"""In this order."""
-ORIGIN = "alyxfs"
-"""Tells tables of ours from those of ONE or a server, which are left as they are."""
-_KEY = b"one_metadata"
 
 
 def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) -> str:
@@ -51,7 +42,7 @@ def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) 
         datasets[file["dataset"]] = {
             "eid": identity,
             "id": file["dataset"],
-            "rel_path": file["path"].split("/", 6)[6],
+            "rel_path": _below_data(file).split("/", 5)[5],
             "file_size": file["size"],
             "hash": file["hash"],
             "exists": True,
@@ -66,13 +57,18 @@ def add_to_tables(target: Path, root: Path, files: Iterable[Mapping[str, Any]]) 
 
 
 def _session_of(file: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The session by its path (data/lab/Subjects/subject/date/number/…); None where ONE knows no such path."""
-    parts = file["path"].split("/", 6)
-    if file["session"] is None or len(parts) < 7 or not parts[5].isdigit():  # noqa: PLR2004 - see above
+    """The session by its path (lab/Subjects/subject/date/number/…); None where ONE knows no such path."""
+    parts = _below_data(file).split("/", 5)
+    if file["session"] is None or len(parts) < 6 or not parts[4].isdigit():  # noqa: PLR2004 - see above
         return None
-    _, lab, _, subject, date, number, _ = parts
+    lab, _, subject, date, number, _ = parts
     when = dt.date.fromisoformat(date)
     return {"id": file["session"], "lab": lab, "subject": subject, "date": when, "number": int(number)}
+
+
+def _below_data(file: Mapping[str, Any]) -> str:
+    path: str = file["path"]
+    return below_data(path) or path
 
 
 def _told_of_session(root: Path, identity: str) -> dict[str, str]:
@@ -91,34 +87,18 @@ def _read(path: Path) -> dict[str, dict[str, Any]] | None:
         return {}
     try:
         table = parquet.read_table(path)
-        is_ours = json.loads(table.schema.metadata[_KEY])["origin"] == ORIGIN
+        is_ours = json.loads(table.schema.metadata[METADATA])["origin"] == ORIGIN
     except (KeyError, TypeError, ValueError):  # ArrowInvalid is one of these
         return None
     return {row["id"]: row for row in table.to_pylist()} if is_ours else None
 
 
 def _write(target: Path, sessions: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - an extra
-    from pyarrow import parquet  # noqa: PLC0415 - an extra
-
-    texts = dict.fromkeys(("id", "lab", "subject", "task_protocol", "projects", "eid", "rel_path", "hash"), pa.string())
-    truths = dict.fromkeys(("exists", "default_revision"), pa.bool_())
-    qc = pa.dictionary(pa.int8(), pa.string(), ordered=True)
-    kinds = {**texts, **truths, "date": pa.date32(), "number": pa.uint16(), "file_size": pa.uint64(), "qc": qc}
-
-    def column(name: str, values: list[Any]) -> Any:
-        if name != "qc":
-            return pa.array(values, kinds[name])
-        codes = pa.array([QC.index(value) for value in values], pa.int8())
-        return pa.DictionaryArray.from_arrays(codes, pa.array(QC), ordered=True)  # all of them, also those of no row
-
-    now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M")
-    about = {"date_created": now, "origin": ORIGIN, "min_api_version": "2.10", "made_by": f"alyxfs {__version__}"}
-    for name, rows in (("sessions", sessions), ("datasets", datasets)):
-        columns = {each: column(each, [row[each] for row in rows.values()]) for each in next(iter(rows.values()))}
-        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about)})
+    metadata = metadata_of(dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M"))
+    for name, columns, rows in (("sessions", SESSIONS, sessions), ("datasets", DATASETS, datasets)):
         scratch = target / f".{name}.pqt.new"
         descriptor = open_file(scratch, os.O_WRONLY | os.O_TRUNC)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path
-            parquet.write_table(table, file)
+            values = {each: [row[each] for row in rows.values()] for each in columns}
+            write_table(file, schema_of(columns, metadata), [values])
         scratch.replace(target / f"{name}.pqt")

@@ -143,9 +143,11 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     lines.append(("known", f"{known}; {counted(state['records_in_memory'], 'record')} in memory"))
     lines += [("", remark) for remark in state["remarks"]]
     lines.append(("cache tables", _of_tables(state["cache_tables"], now)))
+    lines += _of_releases(state.get("releases", {}))  # a drive of an earlier version does not say
     lines += _of_files(state)
     lines += [("cache", remark) for remark in state["cache_remarks"]]
     lines.append(("pinned", _of_drive(root)))
+    lines += _of_manifests(state)
     if refused := state.get("crawlers_refused"):  # a drive of an earlier version does not say
         names = ", ".join(f"{name} ({counted(count, 'file')})" for name, count in refused.items())
         lines.append(("crawlers", f"would have had data files fetched, without --allow-crawlers: {names}"))
@@ -190,10 +192,32 @@ def _of_tables(tables: dict[str, Any], now: float) -> str:
     return f"{text}. {tables['note']}".strip()
 
 
+def _of_releases(releases: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """A line for each tag whose datasets are known, or coming."""
+    told = [
+        f"{tag}: {counted(known['datasets'], 'dataset')}, made {known['made']}"
+        if "made" in known
+        else f"{tag}: {known['listed']:,} of {counted(known['of'], 'dataset')} listed so far"
+        for tag, known in releases.items()
+    ]
+    return [("releases" if number == 0 else "", sentence) for number, sentence in enumerate(told)]
+
+
 def compared_of(compared: dict[str, int], tables: dict[str, Any]) -> str:
     """How far a comparison with the server has come."""
     parts = [f"{number:,} of {tables[endpoint]:,} {endpoint}" for endpoint, number in compared.items()]
     return f"compared with the server so far: {', '.join(parts) or 'nothing'}"
+
+
+def _of_manifests(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the drive shows where that is not everything, and where it is written down what is read."""
+    lines = []
+    if only := state.get("only"):  # a drive of an earlier version does not say
+        lines.append(("shown", f"only what {only['manifest']} names: {counted(only['paths'], 'path')}"))
+    lines += [("", sentence) for sentence in state.get("differences", ())]
+    if trace := state.get("trace"):
+        lines.append(("trace", f"what programs read is written to {trace}"))
+    return lines
 
 
 def _of_drive(root: Path) -> str:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from alyxfs.cli.drives import drive_root, unusable
 from alyxfs.cli.status import counted
+from alyxfs.drive_paths import below_data
 from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.visible_text import escaped
 
@@ -133,7 +134,7 @@ def data_files(paths: Sequence[Path], what: str) -> dict[Path, list[str]]:
     for path in paths:
         place = path.resolve()  # sessions/<id> is a link into data/
         root = drive_root(place)
-        if place.relative_to(root).parts[:1] != ("data",):
+        if below_data(str(place.relative_to(root))) is None:
             raise ConfigurationError(f"{path} is not in {root}/data: only data files can be {what}.")
         names = [str(file.relative_to(root)) for file in _files_below(place)]
         if not names:

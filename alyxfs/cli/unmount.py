@@ -102,9 +102,9 @@ def _named(users: list[tuple[int, str]]) -> str:
 
 def _abort(mount: Mount) -> None:
     """Make the kernel fail all that waits for the drive."""
-    from alyxfs.kernel.guardian import abort  # noqa: PLC0415 - brings all that serves a drive along
+    from alyxfs.kernel.guardian import abort, force_unmount  # noqa: PLC0415 - bring all that serves a drive along
 
-    if not abort(int(mount.device.partition(":")[2])):
+    if not abort(int(mount.device.partition(":")[2])) and not force_unmount(mount.place):
         say("The kernel does not let the drive's requests be ended: what waits for it may go on waiting.", err=True)
 
 

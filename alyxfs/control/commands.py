@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from alyxfs.control.socket import Handlers
     from alyxfs.edits import Editor, Entry
-    from alyxfs.kernel import Invalidation, Traces
+    from alyxfs.kernel import Invalidation, Trace, Traces
     from alyxfs.tree import Drive
 
 LARGEST_NUMBER = 2**63
@@ -89,18 +89,46 @@ def _of_files(drive: Drive) -> Handlers:
 
 def _of_traces(drive: Drive, traces: Traces) -> Handlers:
     async def trace(command: dict[str, Any]) -> None:
-        traces.begin(_given(command, "process", int))
+        traces.begin(_given(command, "process", int), _given(command, "asker", int))
 
-    async def traced(command: dict[str, Any]) -> list[dict[str, object]]:
-        return traces.end(_given(command, "process", int))
+    async def traced(command: dict[str, Any]) -> dict[str, object]:
+        return _traced(traces.end(_given(command, "asker", int)))
+
+    async def traced_so_far(command: dict[str, Any]) -> dict[str, object]:
+        del command
+        if traces.of_all is None:
+            raise errors.NotFound("This drive was not mounted with --trace.")
+        return _traced(traces.of_all)
 
     async def compare(command: dict[str, Any]) -> list[dict[str, str]]:
-        read = _given(command, "read", list)
-        if not all(isinstance(one, dict) and isinstance(one.get("path"), str) and "kind" in one for one in read):
-            raise errors.Invalid("What is to be compared are objects with a path and a kind.")
-        return await manifest.changes(drive.metadata, read)
+        return await manifest.changes(drive.metadata, _read(command))
 
-    return {"trace": trace, "traced": traced, "compare": compare}
+    async def facts(command: dict[str, Any]) -> list[dict[str, object]]:
+        return await manifest.facts(drive.metadata, _read(command))
+
+    async def documents(command: dict[str, Any]) -> dict[str, Any]:
+        return dict(await drive.metadata.documents(_given(command, "endpoint", str)))
+
+    return {
+        "trace": trace,
+        "traced": traced,
+        "traced-so-far": traced_so_far,
+        "compare": compare,
+        "facts": facts,
+        "documents": documents,
+    }
+
+
+def _traced(trace: Trace) -> dict[str, object]:
+    return {"read": trace.so_far(), "left_out": trace.left_out, "began": trace.began}
+
+
+def _read(command: dict[str, Any]) -> list[dict[str, Any]]:
+    """Entries of a manifest."""
+    read: list[dict[str, Any]] = _given(command, "read", list)
+    if not all(isinstance(one, dict) and isinstance(one.get("path"), str) and "kind" in one for one in read):
+        raise errors.Invalid("Entries of a manifest are objects with a path and a kind.")
+    return read
 
 
 def _of_writing(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handlers:

@@ -8,6 +8,7 @@ Needs: ``tree`` for nodes; nothing of HTTP.
 from alyxfs.kernel.invalidation import Invalidation
 from alyxfs.kernel.operations import Kernel
 from alyxfs.kernel.session import serve
-from alyxfs.kernel.traces import Traces
+from alyxfs.kernel.trace_file import TraceFile
+from alyxfs.kernel.traces import Trace, Traces
 
-__all__ = ["Invalidation", "Kernel", "Traces", "serve"]
+__all__ = ["Invalidation", "Kernel", "Trace", "TraceFile", "Traces", "serve"]

@@ -27,7 +27,9 @@ MOUNT_TABLE = Path("/proc/self/mountinfo")
 ENDED = b"ended\n"
 """What the daemon says when it has unmounted the drive itself."""
 PATIENCE = 5.0
-"""Seconds to wait for the guardian's end, and for the program that unmounts."""
+"""Seconds to wait for the guardian's end, for the program that unmounts, and for a drive to answer."""
+SOON = 0.5
+"""Seconds in which a drive answers, and a dead process loses its threads."""
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h."""
@@ -90,7 +92,8 @@ class Connection(NamedTuple):
     minor: int
     """Given again once it is free."""
     inode: int
-    """Of the connection's directory, never given again soon; 0 where there is none."""
+    """Of the connection's directory, never given again soon; 0 where it cannot be seen: the file system of connections
+    need not be mounted."""
 
     @classmethod
     def of(cls, minor: int) -> Connection:
@@ -112,13 +115,27 @@ def drives() -> list[Mount]:
     return [mount for mount in found if mount.file_system == b"fuse.alyxfs"]
 
 
-def is_dead(mount_point: Path) -> bool:
-    """Whether nobody answers at this place any more. Waits where somebody does, but is slow."""
-    try:
-        mount_point.stat()
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
+def is_dead(mount_point: Path, daemon: int) -> bool:
+    """Whether nobody answers at this place any more.
+
+    Who is slow is waited for, unless the dead daemon has threads left: such a thread waits for the end of the drive.
+    """
+    import threading  # noqa: PLC0415 - see above
+
+    failures = []
+
+    def look() -> None:
+        try:
+            os.statvfs(mount_point)  # attributes would come from the kernel's cache
+        except OSError as error:
+            failures.append(error.errno)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(SOON)
+    if not _has_threads(daemon):
+        looking.join(PATIENCE)
+    return looking.is_alive() or errno.ENOTCONN in failures
 
 
 def abort(minor: int) -> bool:
@@ -130,12 +147,18 @@ def abort(minor: int) -> bool:
     return True
 
 
+def force_unmount(mount_point: Path) -> bool:
+    """Make every request of the drive fail, and take it away, whoever uses it; False where we are not root."""
+    import ctypes  # noqa: PLC0415 - see above
+
+    return bool(ctypes.CDLL(None).umount2(os.fsencode(mount_point), _FORCED_AND_DETACHED) == 0)
+
+
 def unmount(mount_point: Path) -> None:
     """Take away what is mounted there, whoever uses it."""
-    import ctypes  # noqa: PLC0415 - see above
-    import subprocess  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415 - see above
 
-    if ctypes.CDLL(None).umount2(os.fsencode(mount_point), _FORCED_AND_DETACHED) == 0:
+    if force_unmount(mount_point):
         return
     command = ["fusermount3", "-u", "-z", "--", str(mount_point)]
     subprocess.run(command, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)  # noqa: S603
@@ -148,6 +171,14 @@ def _is_running(daemon: int) -> bool:
     except OSError:
         return False
     return state not in {b"Z", b"X"}
+
+
+def _has_threads(process: int) -> bool:
+    """Whether a process has other threads than its main one, which has ended."""
+    try:
+        return len(list(Path(f"/proc/{process}/task").iterdir())) > 1
+    except OSError:
+        return False
 
 
 def _wait(daemon: int) -> bytes:
@@ -186,10 +217,10 @@ def main(daemon: int, mount_point: Path) -> None:
         return
     connection = Connection(*map(int, words.split())) if words else None
     for mount in drives():
-        if connection is None:  # it died before it could tell what it mounted
-            is_its_own = mount.place == mount_point and is_dead(mount_point)
-        else:
-            is_its_own = mount.minor == connection.minor and Connection.of(mount.minor) == connection
+        is_its_own = connection is None or connection == Connection.of(mount.minor)
+        if connection is None or not connection.inode:
+            # It died before it could tell, or what it told may be true of a drive that was mounted since.
+            is_its_own = is_its_own and mount.place == mount_point and is_dead(mount_point, daemon)
         if is_its_own:
             abort(mount.minor)
             unmount(mount.place)

@@ -10,7 +10,7 @@ from alyxfs.kernel.processes import is_descendant, process_of
 from alyxfs.tree import Reader, Writable, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from alyxfs.kernel.open_directory import OpenDirectory
 
@@ -81,6 +81,11 @@ class Handles:
         openers = {file.process for file in self._of_inode.get(number, ())}
         process = process_of(thread) if openers else 0
         return any(is_descendant(process, opener) for opener in openers)
+
+    def read_by(self, is_meant: Callable[[int], bool]) -> list[OpenFile]:
+        """The files that these programs have open for reading alone."""
+        read = [file for file in self._files.values() if not isinstance(file.reader, Writable)]
+        return [file for file in read if is_meant(file.process)]
 
     def inode(self, handle: int) -> int:
         """The inode number of an open file."""

@@ -23,7 +23,7 @@ from alyxfs.kernel.looks import Looks
 from alyxfs.kernel.open_directory import OWN, OpenDirectory
 from alyxfs.kernel.processes import process_of
 from alyxfs.kernel.subjects import Subjects
-from alyxfs.kernel.traces import Traces
+from alyxfs.kernel.traces import Traces, WatchedDataReader
 from alyxfs.tree import DataReader, Directory, Drive, File, Link, Writable
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Kernel(pyfuse3.Operations):
         self.subjects = Subjects(self.inodes, self._open, drive.errors)
         self._looks = Looks()
         self.crawlers = Crawlers(are_allowed=allow_crawlers)
-        self.traces = Traces()
+        self.traces = Traces(self._open, self.inodes)
         self.invalidation = invalidation
         invalidation.attach(self.inodes)
 
@@ -303,7 +303,7 @@ class Kernel(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:  # type: ignore[override]
         """Bytes of an open file. pyfuse3 writes them to the kernel before any other task has its turn."""
         reader = self._open.reader(fh)
-        if not isinstance(reader, DataReader):
+        if not isinstance(reader, DataReader | WatchedDataReader):
             return await within(self.deadline, reader.read(off, size))
         found = reader.at_hand(off, size) or await within(self.deadline, reader.read(off, size))
         counted.served += len(found)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MOST_WAYS = 5
+"""Times that the way upwards from a process is gone: again only where one on it has ended meanwhile."""
+
 
 def process_of(thread: int) -> int:
     """The process of a thread: the kernel tells which thread asks (Tgid in proc_pid_status(5))."""
@@ -10,23 +13,31 @@ def process_of(thread: int) -> int:
 
 def parent_of(process: int) -> int:
     """The process that started it; 0 where either is gone."""
-    return _field(process, b"PPid:")
+    return _field(process, b"PPid:") or 0
 
 
 def is_descendant(process: int, ancestor: int) -> bool:
-    """Whether a program was started by another one, or by one that it started: it may have inherited its files."""
-    while process > 1 and process != ancestor:
-        process = parent_of(process)
-    return process == ancestor
+    """Whether a program was started by another one, or by one that it started: it may have inherited its files.
+
+    Where one on the way upwards ends while we look, those that it started have another parent by then
+    (forget_original_parent in kernel/exit.c of Linux), and the way is gone again.
+    """
+    for _ in range(MOST_WAYS):
+        above: int | None = process
+        while above is not None and above > 1 and above != ancestor:
+            above = _field(above, b"PPid:")
+        if above is not None:
+            return above == ancestor
+    return False
 
 
 def is_there(process: int) -> bool:
     """Whether a process has not ended yet."""
-    return _field(process, b"Tgid:") != 0
+    return _field(process, b"Tgid:") is not None
 
 
-def _field(process: int, name: bytes) -> int:
-    """A number in what /proc tells of a process; 0 where it is gone."""
+def _field(process: int, name: bytes) -> int | None:
+    """A number in what /proc tells of a process; None where it is gone."""
     try:
         with open(f"/proc/{process}/status", "rb") as file:  # noqa: PTH123 - once for every open, no path arithmetic
             for line in file:
@@ -34,4 +45,4 @@ def _field(process: int, name: bytes) -> int:
                     return int(line.split()[1])
     except (OSError, ValueError):
         pass
-    return 0
+    return None

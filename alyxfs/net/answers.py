@@ -80,6 +80,9 @@ async def whole(response: httpx.Response, largest: int) -> Answer:
                 raise errors.AnswerTooLarge(f"{url} sends more than {largest} bytes.", url=url)
             if length > LARGEST_REFUSAL and response.is_error:
                 break
+    except BaseException:
+        parts.clear()  # the error leads to this frame: what it is kept for would hold the body, too
+        raise
     finally:
         await end(response, answer)
     return Answer(response.status_code, response.headers, b"".join(parts), answer.url)

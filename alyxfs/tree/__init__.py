@@ -11,6 +11,7 @@ from alyxfs.tree.drive import Drive
 from alyxfs.tree.error_log import ErrorLog
 from alyxfs.tree.manifest import read_of
 from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader, Writable, Writer
+from alyxfs.tree.only import Only
 from alyxfs.tree.tables import Tables
 from alyxfs.tree.writing.editing_session import EditingSession
 
@@ -27,6 +28,7 @@ __all__ = [
     "Kind",
     "Link",
     "Node",
+    "Only",
     "Reader",
     "Tables",
     "Writable",

@@ -1,4 +1,7 @@
-"""``data/``: labs, subjects, dates, numbers, collections, revisions and files, laid out as a ONE cache directory."""
+"""``data/``, and what is laid out as it: labs, subjects, dates, numbers, collections, revisions and files.
+
+The layout is that of a ONE cache directory.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import date_seconds, folder_names
 from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.alyx.metadata.freshness import NOT_HAD
+from alyxfs.drive_paths import SUBJECTS
 from alyxfs.tree.file_tree import Data, DataFolder, FileTree, SessionDirectory, cached_below
 from alyxfs.tree.node import Node, no_such_name
 from alyxfs.tree.one_tables import table_files
-from alyxfs.tree.tables.files import DATA, SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from alyxfs.alyx.datasets.aggregates import Aggregates
     from alyxfs.alyx.datasets.catalogue import Folders
     from alyxfs.alyx.datasets.layout import DataFile, SessionPlace
 
@@ -28,15 +32,15 @@ class DataDirectory(DataFolder):
     __slots__ = ("_aggregates",)
 
     def __init__(self, data: Data) -> None:
-        super().__init__(data, DATA, data.catalogue.metadata.started_at)
+        super().__init__(data, data.root, data.catalogue.metadata.started_at)
         self._aggregates = data.aggregates
 
     async def children(self) -> dict[str, Node]:
         """One directory a lab, and what else there is."""
         found: dict[str, Node] = dict(await self._tables())
         try:
-            if await self._aggregates.folders():
-                found[AGGREGATES] = self._aggregates_directory()
+            if self._aggregates is not None and await self._aggregates.folders():
+                found[AGGREGATES] = _AggregatesDirectory(self._data, self._aggregates)
         except NOT_HAD:  # they were never listed; the labs may be known all the same
             pass
         found |= await self._labs()
@@ -47,8 +51,8 @@ class DataDirectory(DataFolder):
         found = await self._tables() if name in TABLES else await self._labs()
         if name in found:
             return found[name]
-        if name == AGGREGATES and await self._aggregates.folders():
-            return self._aggregates_directory()
+        if name == AGGREGATES and self._aggregates is not None and await self._aggregates.folders():
+            return _AggregatesDirectory(self._data, self._aggregates)
         if file_names.encode(name) in found:
             return self.link_of(name)
         raise no_such_name(name, self.identity)
@@ -60,10 +64,7 @@ class DataDirectory(DataFolder):
         }
 
     async def _tables(self) -> Mapping[str, Node]:
-        return table_files(await self._data.catalogue.index.table_folder())
-
-    def _aggregates_directory(self) -> _AggregatesDirectory:
-        return _AggregatesDirectory(self._data)
+        return table_files(self.identity, await self._data.catalogue.table_folder())
 
 
 class _LabDirectory(DataFolder):
@@ -72,7 +73,7 @@ class _LabDirectory(DataFolder):
     __slots__ = ("_lab",)
 
     def __init__(self, data: Data, lab: str, modified: float) -> None:
-        super().__init__(data, f"{DATA}/{file_names.encode(lab)}", modified)
+        super().__init__(data, f"{data.root}/{file_names.encode(lab)}", modified)
         self._lab = lab
 
     async def children(self) -> dict[str, Node]:
@@ -89,7 +90,7 @@ class _SubjectsDirectory(DataFolder):
     __slots__ = ("_lab",)
 
     def __init__(self, data: Data, lab: str, modified: float) -> None:
-        super().__init__(data, f"{DATA}/{file_names.encode(lab)}/{SUBJECTS}", modified)
+        super().__init__(data, f"{data.root}/{file_names.encode(lab)}/{SUBJECTS}", modified)
         self._lab = lab
 
     async def children(self) -> dict[str, Node]:
@@ -175,9 +176,9 @@ class _AggregatesDirectory(FileTree):
 
     __slots__ = ("_aggregates",)
 
-    def __init__(self, data: Data) -> None:
-        super().__init__(data, f"{DATA}/{AGGREGATES}", data.aggregates.modified)
-        self._aggregates = data.aggregates
+    def __init__(self, data: Data, aggregates: Aggregates) -> None:
+        super().__init__(data, f"{data.root}/{AGGREGATES}", aggregates.modified)
+        self._aggregates = aggregates
 
     async def contents(self) -> Folders:
         return await self._aggregates.folders()

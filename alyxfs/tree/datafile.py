@@ -43,6 +43,9 @@ class DataTree(Protocol):
     def about(self) -> dict[str, str]:
         """Extended attributes of everything in the tree."""
 
+    async def tags(self, file: DataFile) -> str:
+        """The tags of a file, with commas between them; nothing where none are known without a request."""
+
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
         """Where the user may have a file already."""
 
@@ -176,11 +179,18 @@ class DataFileNode(File):
             "cached": f"{math.floor(100 * state.share)}%",
             "pinned": "yes" if state.is_pinned else "no",
         }
+        if tags := await self._tree.tags(self.file):
+            attributes["tags"] = tags
         if url := self._tree.files.address(source):
             attributes["url"] = url
         if state.remark:
             attributes["remark"] = state.remark
         return attributes
+
+    @property
+    def session(self) -> str | None:
+        """The UUID of its session; None for an aggregate."""
+        return self._tree.about().get("session")
 
     def description(self) -> dict[str, object]:
         """What a copy of it elsewhere must be told of: ``path``, ``size`` (bytes), ``md5`` (None where not known) …"""
@@ -189,7 +199,7 @@ class DataFileNode(File):
             "path": self._identity,
             "size": self.attributes().size,
             "dataset": file.identity,
-            "session": self._tree.about().get("session"),
+            "session": self.session,
             "hash": file.digest,
             "md5": file.md5,
             "qc": file.qc,

@@ -10,7 +10,10 @@ from alyxfs import __version__, defects, errors, file_names
 from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.aggregates import Aggregates
 from alyxfs.alyx.datasets.table_form import TABLES
+from alyxfs.alyx.datasets.views import AsOfView, ReleaseView, ViewedFiles
+from alyxfs.drive_paths import AS_OF, DATA, RELEASES
 from alyxfs.tree.actions import ActionDirectory
+from alyxfs.tree.as_of import AsOfDirectory
 from alyxfs.tree.data import DataDirectory
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.describe import help_document, schema_document
@@ -22,8 +25,10 @@ from alyxfs.tree.file_tree import Data, SessionDirectory
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.links import Links
 from alyxfs.tree.node import Directory
+from alyxfs.tree.only import OnlyDirectory, differences
 from alyxfs.tree.record import RecordFile
-from alyxfs.tree.tables.files import DATA, SESSION_DEPTH, FileTables
+from alyxfs.tree.releases import TAGS, ReleasesDirectory
+from alyxfs.tree.tables.files import SESSION_DEPTH, FileTables
 from alyxfs.tree.writing.directory import EditedDirectory
 from alyxfs.visible_text import escaped
 
@@ -32,11 +37,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.catalogue import Catalogue
+    from alyxfs.alyx.datasets.releases import Releases
+    from alyxfs.alyx.datasets.views import AnyCatalogue
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.schema.read import Endpoint, Schema
     from alyxfs.edits import SaveResult
     from alyxfs.files import FileCache
     from alyxfs.tree.node import Node
+    from alyxfs.tree.only import Only
     from alyxfs.tree.tables import Tables
     from alyxfs.tree.writing.editing_session import EditingSession
 
@@ -48,10 +56,25 @@ class Drive:
     """One mounted Alyx."""
 
     def __init__(
-        self, metadata: MetadataCache, schema: Schema, catalogue: Catalogue, files: FileCache, tables: Tables
+        self,
+        metadata: MetadataCache,
+        schema: Schema,
+        catalogue: Catalogue,
+        files: FileCache,
+        tables: Tables,
+        releases: Releases,
+        only: Only | None = None,
     ) -> None:
+        """``only``: what is shown, where that is not everything."""
         self._catalogue = catalogue
+        self._releases = releases
+        self._viewed = ViewedFiles()
         self._tables = tables
+        self._only = only
+        self.differences: list[str] = []
+        """What is not as the manifest has it of which the files are shown, as sentences."""
+        self.trace_file: str | None = None
+        """Where it is written down what programs read."""
         self.metadata = metadata
         self.files = files
         self._schema = schema
@@ -72,7 +95,7 @@ class Drive:
         """Where it shows one: its file, and when that was made."""
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
-        self.root = self._root(None)
+        self.root: Directory = self._root(None)
         metadata.oddities.tell = lambda where, sentence: self.errors.note("listing", where, sentence)
 
     def allow_writing(self, editing: EditingSession, rejected: Path) -> None:
@@ -87,7 +110,7 @@ class Drive:
         if self._editing is not None:
             self._editing.undone(result)
 
-    def _root(self, editing: EditingSession | None, rejected: Path | None = None) -> FixedDirectory:
+    def _root(self, editing: EditingSession | None, rejected: Path | None = None) -> Directory:
         links = Links(self._catalogue)
         children: dict[str, Node] = {}
         for name, endpoint in sorted(self._schema.endpoints.items()):
@@ -103,15 +126,38 @@ class Drive:
                 children[name] = EditedDirectory(
                     self.metadata, endpoint, self.files, self._tables, editing, link=links.find, hidden=hidden
                 )
-        aggregates = Aggregates(self._catalogue)
-        file_tables = FileTables(self._catalogue, aggregates, self._tables)
-        children[DATA] = DataDirectory(Data(self._catalogue, aggregates, self.files, file_tables))
-        control = control_directory(self.status, self.errors.lines, rejected)
-        return FixedDirectory("", dict(sorted(children.items())), {CONTROL: control})
+        children[DATA] = DataDirectory(self._data(self._catalogue, Aggregates(self._catalogue), DATA))
+        unlisted: dict[str, Node] = {
+            CONTROL: control_directory(self.status, self.errors.lines, rejected),
+            AS_OF: AsOfDirectory(self._as_of_data),
+        }
+        if TAGS in self._schema.endpoints:
+            unlisted[RELEASES] = ReleasesDirectory(self.metadata, self._release_data)
+        root = FixedDirectory("", dict(sorted(children.items())), unlisted)
+        return root if self._only is None else OnlyDirectory(root, self._only)
+
+    async def compare_with_manifest(self) -> None:
+        """Note what the server has otherwise than the manifest of which the files are shown."""
+        if self._only is not None:
+            await differences(self.root, self._only, self.differences)
+
+    def _data(self, catalogue: AnyCatalogue, aggregates: Aggregates | None, root: str) -> Data:
+        tables = FileTables(catalogue, aggregates, self._tables, self._releases, root)
+        return Data(catalogue, aggregates, self.files, tables, self._releases, root)
+
+    def _release_data(self, tag: str, root: str) -> Data:
+        view = ReleaseView(self._catalogue, self._viewed, self._releases, tag)
+        return self._data(view, Aggregates(self._catalogue, (("tag", tag),)), root)
+
+    def _as_of_data(self, date: str, root: str) -> Data:
+        return self._data(AsOfView(self._catalogue, self._viewed, date), None, root)
 
     def forget_idle(self) -> bool:
         """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
-        return self._catalogue.forget_idle()
+        was_viewed = self._viewed.forget_idle()
+        if was_viewed:
+            self._releases.forget_idle()
+        return self._catalogue.forget_idle() or was_viewed
 
     async def refresh(self, path: str) -> list[str]:
         """Forget what is known below a path of the drive, so that it is asked for again.
@@ -129,6 +175,8 @@ class Drive:
             return [""]
         if parts[0] == DATA:
             return await self._refresh_data(parts)
+        if parts[0] in {RELEASES, AS_OF}:
+            return await self._refresh_view(parts)
         endpoint = self._schema.endpoints.get(parts[0])
         if endpoint is None:
             raise errors.NotFound(f"The drive has no {parts[0]!r}.")
@@ -156,6 +204,16 @@ class Drive:
             await self._catalogue.index.compare(lab, subject)
         return ["/".join(parts)]
 
+    async def _refresh_view(self, parts: list[str]) -> list[str]:
+        """Of a release its tables, of a date what is in ``data/``, and of a file its bytes."""
+        await self.node_at(parts)
+        self.files.unavailable.clear()
+        self.files.doubt_all()
+        for endpoint in (TAGS, "sessions", "datasets"):
+            self.metadata.outdate(endpoint)
+        await self._refresh_file(parts)
+        return ["/".join(parts)]
+
     async def _refresh_file(self, parts: list[str]) -> None:
         """Where this is a data file, fetch it anew; for an inflated recording, the files that it is made of."""
         node = await self.node_at(parts)
@@ -177,7 +235,7 @@ class Drive:
             if not isinstance(node, Directory):
                 raise errors.NotFound(f"{part!r} is in no directory.")
             node = await node.lookup(part)
-        return node
+        return node.whole if isinstance(node, OnlyDirectory) else node
 
     def status(self) -> dict[str, object]:
         """The content of ``status.json``."""
@@ -195,10 +253,14 @@ class Drive:
             "defects": defects.noted.count,
             "last_defect": defects.noted.last,
             "cache_remarks": self.cache_remarks(),
+            "only": None if self._only is None else {"manifest": self._only.name, "paths": len(self._only)},
+            "differences": self.differences,
+            "trace": self.trace_file,
             "inodes": self.number_of_inodes(),
             **self.metadata.status(),
             **self.figures(),
             "cache_tables": self._catalogue.index.status(),
+            "releases": self._releases.status(),
             "tables": self._tables.status(),
         }
 

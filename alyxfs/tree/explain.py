@@ -11,13 +11,16 @@ from humanize import naturalsize
 
 from alyxfs import errors
 from alyxfs.tree.actions import REQUEST, ActionDirectory
+from alyxfs.tree.as_of import AsOfDirectory
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.endpoint import EndpointDirectory
 from alyxfs.tree.file_tree import DataFolder, SessionDirectory
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import Directory, Link, Node
 from alyxfs.tree.one_tables import TableFile
+from alyxfs.tree.only import OnlyDirectory
 from alyxfs.tree.record import RecordFile
+from alyxfs.tree.releases import ReleasesDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +86,7 @@ async def _alike(directory: Directory, name: str) -> Sequence[str]:
 
 
 async def _what(node: Node) -> str:
+    node = node.whole if isinstance(node, OnlyDirectory) else node
     if isinstance(node, DataFileNode):
         return await _of_file(node)
     return next(sentence(node) for kind, sentence in _SENTENCES if isinstance(node, kind))
@@ -123,7 +127,9 @@ _SENTENCES: tuple[tuple[type[Node], Callable[[Any], str]], ...] = (
     (ActionDirectory, lambda _: f"an address of the API that takes what is written to {REQUEST}."),
     (InflatedNode, _of_recording),
     (SessionDirectory, lambda node: f"the files of the session {node.place.identity}."),
-    (TableFile, lambda _: "a table of all sessions or datasets, as the server made it."),
+    (ReleasesDirectory, lambda _: "a directory for each dataset tag, with the data of a paper."),
+    (AsOfDirectory, lambda _: "a directory for each date that is entered, with the last revisions before it."),
+    (TableFile, lambda _: "a table of all sessions or datasets, as the server made it or lists them."),
     (DataFolder, lambda _: "a directory of data files, as the database says."),
     (Directory, lambda _: "made by the drive itself."),
     (Node, lambda _: "a file of this drive, not of the server."),

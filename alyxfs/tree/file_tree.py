@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from alyxfs import errors, file_names
 from alyxfs.alyx.datasets.layout import names_in_folder
+from alyxfs.drive_paths import DATA
 from alyxfs.tasks import for_each, nobody_waits
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode, inflated_files
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.aggregates import Aggregates
-    from alyxfs.alyx.datasets.catalogue import Catalogue, Folders
+    from alyxfs.alyx.datasets.catalogue import Folders
     from alyxfs.alyx.datasets.layout import DataFile, SessionPlace
+    from alyxfs.alyx.datasets.releases import Releases
+    from alyxfs.alyx.datasets.views import AnyCatalogue
     from alyxfs.files import FileCache
     from alyxfs.tree.tables.files import FileTables
 
@@ -31,12 +34,16 @@ LEARNED_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Data:
-    """What everything in ``data/`` works with."""
+    """What everything in ``data/`` works with, or in another directory that is laid out as it."""
 
-    catalogue: Catalogue
-    aggregates: Aggregates
+    catalogue: AnyCatalogue
+    aggregates: Aggregates | None
+    """None where there are none to be shown."""
     files: FileCache
     tables: FileTables
+    releases: Releases
+    root: str = DATA
+    """Its place in the drive."""
 
 
 class DataFolder(Directory):
@@ -148,7 +155,7 @@ class FileTree(_FilesFolder):
         return self._data
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> AnyCatalogue:
         """Where everything in the tree is looked up."""
         return self._data.catalogue
 
@@ -174,6 +181,10 @@ class FileTree(_FilesFolder):
     def about(self) -> dict[str, str]:
         """Extended attributes of everything in the tree."""
         raise NotImplementedError
+
+    async def tags(self, file: DataFile) -> str:  # noqa: ARG002 - for those whose tags can be known
+        """The tags of a file, with commas between them; nothing where none are known without a request."""
+        return ""
 
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
         """Where the user may have a file already."""
@@ -226,6 +237,10 @@ class SessionDirectory(FileTree):
     def about(self) -> dict[str, str]:
         """See FileTree."""
         return {"session": self.place.identity, "subject": self.place.subject, "lab": self.place.lab}
+
+    async def tags(self, file: DataFile) -> str:
+        """See FileTree."""
+        return (await self._data.releases.tags_of(self.place.identity)).get(file.identity, "")
 
     def local_copies(self, file: DataFile) -> tuple[Path, ...]:
         """See FileTree."""

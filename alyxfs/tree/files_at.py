@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
+from alyxfs.drive_paths import DATA, below_data
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
-from alyxfs.tree.tables.files import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ async def data_files(drive: Drive, paths: Iterable[str]) -> list[DataFileNode]:
     found: dict[str, DataFileNode] = {}
     for path in paths:
         parts = path.split("/")
-        if parts[0] != DATA:
+        if below_data(path) is None:
             raise errors.Invalid(f"{path} is not in {DATA}/: only data files can be pinned or fetched.")
         node = await drive.node_at(parts)
         if isinstance(node, DataFileNode | InflatedNode):

@@ -9,8 +9,8 @@ from alyxfs.alyx.datasets import fields
 from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import aggregate_file, file_of_dataset
 from alyxfs.alyx.identities import UUID
+from alyxfs.drive_paths import SUBJECTS
 from alyxfs.tree.node import Link, no_such_name
-from alyxfs.tree.tables.files import SUBJECTS
 
 if TYPE_CHECKING:
     from alyxfs.alyx.datasets.catalogue import Catalogue

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from alyxfs import errors, file_names, json_text
+from alyxfs.alyx.datasets import fields
 from alyxfs.alyx.datasets.layout import file_of_dataset
+from alyxfs.alyx.identities import UUID
+from alyxfs.alyx.metadata.listing import whole
+from alyxfs.drive_paths import DATA
 from alyxfs.tasks import for_each
 from alyxfs.tree.datafile import DataFileNode
 from alyxfs.tree.inflated import InflatedNode
 from alyxfs.tree.node import BytesReader, Node, Reader
 from alyxfs.tree.record import SUFFIX, RecordFile
-from alyxfs.tree.tables.files import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +34,9 @@ FILE, RECORD, OTHER = "file", "record", "other"
 def read_of(node: Node, reader: Reader) -> list[dict[str, object]]:
     """What a program reads that has opened a node: a recording that is inflated is read from two files.
 
-    Each with ``kind``, ``path`` in the drive and ``size`` (bytes); a file with ``dataset`` (its UUID), ``hash`` and
-    ``revision`` as the database has them, a record with ``endpoint``, ``key``, ``id`` and ``hash`` (:func:`digest`).
+    Each with ``kind``, ``path`` in the drive and ``size`` (bytes); a file with ``dataset`` and ``session`` (UUIDs; the
+    latter None for an aggregate), ``hash`` and ``revision`` as the database has them, a record with ``endpoint``,
+    ``key``, ``id`` and ``hash`` (:func:`digest`).
     """
     if isinstance(node, DataFileNode | InflatedNode):
         return [_of_file(each) for each in node.made_of]
@@ -61,6 +66,7 @@ def _of_file(node: DataFileNode) -> dict[str, object]:
         "path": node.identity,
         "size": file.size,
         "dataset": file.identity,
+        "session": node.session,
         "hash": file.digest,
         "revision": file.revision,
         "qc": file.qc,
@@ -102,6 +108,31 @@ async def changes(metadata: MetadataCache, read: Sequence[dict[str, Any]]) -> li
     if failures:
         raise failures[0]
     return [{"path": one["path"], "change": found[one["path"]]} for one in read if one["path"] in found]
+
+
+async def facts(metadata: MetadataCache, read: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """What the server says besides of the data files among these: ``dataset``, its ``type`` and ``tags``.
+
+    Costs a request a session, and one for each dataset that its list lacks; what is known is not asked again. What the
+    server does not know, or not by this id, is left out. Raises what the requests raise otherwise.
+    """
+    files = [one for one in read if one["kind"] == FILE]
+    for session in dict.fromkeys(one.get("session") for one in files):
+        if isinstance(session, str) and UUID.fullmatch(session):
+            with contextlib.suppress(errors.NotFound):  # this server does not select by session
+                await whole(metadata.listing("datasets", (("session", session),)))
+    found: list[dict[str, object]] = []
+    for dataset in dict.fromkeys(str(one.get("dataset")) for one in files):
+        if not UUID.fullmatch(dataset):
+            continue
+        try:
+            document = (await metadata.record("datasets", dataset)).document
+        except errors.NotFound:
+            continue
+        told = document.get("tags")
+        tags = [tag for tag in told if isinstance(tag, str)] if isinstance(told, list) else []
+        found.append({"dataset": dataset, "type": fields.plain(document.get("dataset_type")), "tags": tags})
+    return found
 
 
 async def _change_of_file(metadata: MetadataCache, one: dict[str, Any]) -> str:

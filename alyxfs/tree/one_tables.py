@@ -21,16 +21,17 @@ LIFETIME = 10.0
 class TableFile(File):
     """One of the files, byte for byte as in the server's ``/cache.zip``."""
 
-    __slots__ = ("_path", "_state")
+    __slots__ = ("_identity", "_path", "_state")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, identity: str, path: Path) -> None:
+        self._identity = identity
         self._path = path
         self._state = path.stat()
 
     @property
     def identity(self) -> str:
         """See Node."""
-        return f"data/{self._path.name}"
+        return self._identity
 
     @property
     def content(self) -> str:
@@ -68,11 +69,14 @@ class _TableReader:
         os.close(self._descriptor)
 
 
-def table_files(folder: Path | None) -> dict[str, TableFile]:
-    """The tables in this folder by their names; none where somebody has just removed it."""
+def table_files(directory: str, folder: Path | None) -> dict[str, TableFile]:
+    """The tables in this folder by their names, as files of a directory of the drive.
+
+    None where somebody has just removed the folder.
+    """
     if folder is None:
         return {}
     try:
-        return {name: TableFile(folder / name) for name in sorted(TABLES)}
+        return {name: TableFile(f"{directory}/{name}", folder / name) for name in sorted(TABLES)}
     except FileNotFoundError:
         return {}

@@ -88,6 +88,18 @@ class NoAggregates:
         return {}
 
 
+class NoTags:
+    """A drive on which no release was entered."""
+
+    async def tags_of(self, session: str) -> dict[str, str]:  # noqa: ARG002 - see Tagged
+        """See Tagged."""
+        return {}
+
+    def known_tags(self, session: str) -> dict[str, str]:  # noqa: ARG002 - see Tagged
+        """See Tagged."""
+        return {}
+
+
 def resident() -> int:
     """Bytes of this process's memory, without files that are mapped into it."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
@@ -98,7 +110,7 @@ def write(files: KnownFiles, name: str, directory: Path) -> tuple[float, int, in
     """Seconds, bytes and most anonymous memory beyond that at the start, and the beginning of the table."""
 
     async def run() -> tuple[float, int, int, bytes]:
-        source = FilesBelow(files, NoAggregates(), [], file_rows(name))
+        source = FilesBelow(files, NoAggregates(), [], file_rows(name), NoTags())
         spool = Spool(directory, source, lambda _descriptor: None)
         before, most, began = resident(), 0, time.monotonic()
         while not spool.is_whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 import trio
@@ -11,8 +12,10 @@ from alyxfs import errors
 from alyxfs.alyx import rest
 from alyxfs.alyx.auth import Account
 from alyxfs.alyx.lookups import quote_key
-from alyxfs.alyx.rest import Api, combined, refuse, server_words
+from alyxfs.alyx.refusals import refuse, server_words
+from alyxfs.alyx.rest import Api, combined
 from alyxfs.net import Answer, open_network
+from fault_server import FaultServer, File
 from recordings import recordings
 from small_alyx import small_alyx
 
@@ -125,6 +128,23 @@ def test_what_is_no_list_and_no_record_is_a_fault(alyx, document):
             with_api(alyx, lambda api: api.detail("things", "x"))
 
 
+@pytest.mark.parametrize("text", [b'{"a": "' + b"x" * 4_000_000, b'{"a": ' + b"[" * 4_000_000])
+def test_the_fault_of_an_unreadable_answer_holds_no_text(alyx, text):
+    alyx.answer = lambda *_: (200, text)
+
+    async def held(api):
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.ServerFault, match=r"did not answer with JSON|too much") as caught:
+                await api.detail("things", "x")
+            assert caught.value.__traceback__ is not None
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert with_api(alyx, held) < len(text) / 2
+
+
 def test_a_write_is_sent_once_and_its_failure_told(alyx):
     alyx.answer = lambda *_: (500, {"detail": "boom", "status_code": 500})
     with pytest.raises(errors.ServerFault, match="boom"):
@@ -156,3 +176,22 @@ def test_a_server_that_never_answers_head_costs_no_mount_its_deadline(alyx, monk
         assert (await api.page("subjects", (), 1, 0)).rows == []
 
     with_api(alyx, use)
+
+
+def test_a_download_from_elsewhere_gets_no_credentials(alyx):
+    """The server names the address of an archive: whoever may change that must not learn the token."""
+    received = bytearray()
+
+    async def use(api):
+        api._network.alyx_at("http://127.0.0.1")
+        await api.download(server.url("a"), received.extend, 100, 5)
+        with pytest.raises(errors.NotFound):
+            await api.download(server.url("no such"), received.extend, 100, 5)
+        with pytest.raises(errors.AnswerTooLarge):
+            await api.download(server.url("a"), received.extend, 3, 5)
+
+    with FaultServer({"a": File(b"bytes")}) as server:
+        with_api(alyx, use)
+        assert [request.headers.get("authorization") for request in server.requests] == [None] * 3
+    assert received == b"bytes"
+    assert alyx.asked == []

@@ -308,7 +308,8 @@ def test_the_demo_server_ends_with_the_command_that_runs_it(demo, demo_directory
     data.mkdir(parents=True)
     if moment == "serving":
         (data / "v1-scale1-200mb").symlink_to(demo_directory / "v1-scale1-2mb")
-    command = [sys.executable, "-m", "alyxfs", "demo", "--serve"]
+    hearing = ["env", "--default-signal=HUP"]  # these tests may run under nohup
+    command = [*hearing, sys.executable, "-m", "alyxfs", "demo", "--serve"]
     with subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True) as serving:
         try:
             if moment == "serving":

@@ -86,7 +86,8 @@ def run(place, command, *arguments):
 def test_the_manifest_names_exactly_what_was_read_and_verify_exactly_what_changed(changing, place):
     drive, _, work = place
     arrays, tables, others = kinds_of_files(drive)
-    sessions = [row["id"] for row in Asking(changing.url).rows("/sessions?lab=cortexlab")][:2]
+    asking = Asking(changing.url)
+    sessions = [row["id"] for row in asking.rows("/sessions?lab=cortexlab")][:2]
     records = [str(drive / "sessions" / f"{session}.json") for session in sessions]
     script = json.dumps([arrays, tables, others, records])
     done = run(place, "trace", "--output", "figure.json", sys.executable, "-c", READS, script)
@@ -105,6 +106,11 @@ def test_the_manifest_names_exactly_what_was_read_and_verify_exactly_what_change
             assert entity["alyxfs:dataset"] == os.getxattr(own, "user.alyx.dataset").decode()
             assert entity["@id"] == f"{changing.url}/datasets/{entity['alyxfs:dataset']}"
             assert entity["alyxfs:bytes"] >= own.stat().st_size or path.endswith((".npy", ".pqt"))
+            record = asking.get(f"/datasets/{entity['alyxfs:dataset']}")
+            assert entity["alyxfs:hash"] == (record["hash"] or "")
+            assert entity["alyxfs:revision"] == (record["revision"] or "")
+            assert (entity["alyxfs:type"], entity["alyxfs:tags"]) == (record["dataset_type"], record["tags"])
+            assert (entity["alyxfs:size"], entity["alyxfs:server"]) == (record["file_size"], changing.url)
     same = run(place, "verify", "figure.json")
     assert (same.returncode, same.stdout) == (0, ""), same.stderr
 
@@ -121,7 +127,6 @@ def test_the_manifest_names_exactly_what_was_read_and_verify_exactly_what_change
     assert other.returncode == 1, other.stderr
     told = f"{changed} is not what was read: its hash was {'1' * 32}, and is {before['alyxfs:hash']}."
     assert [line for line in other.stderr.splitlines() if "is not what was read" in line] == [told], other.stderr
-    asking = Asking(changing.url)
     asking.send("PATCH", f"/datasets/{before['alyxfs:dataset']}", {"hash": "0" * 32})
     try:
         after = run(place, "verify", "figure.json")

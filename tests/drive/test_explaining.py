@@ -30,6 +30,8 @@ def explained(path):
         ("sessions/lab=cortexlab/number=1", "by lab=cortexlab and number=1."),
         ("projects/users=demo", "users=demo: a query: the records of projects that the drive selects by users=demo."),
         ("subjects/KS001", "KS001: a link to ../data/cortexlab/Subjects/KS001."),
+        ("releases", "releases: a directory for each dataset tag"),
+        ("as-of/2024-01-31", "2024-01-31: made by the drive itself."),
         ("data/sessions.pqt", "sessions.pqt: a table of all sessions or datasets"),
         (SUBJECT, "KS001: a directory of data files, as the database says."),
         (f"{RECORDING}.bin", "inflated as it is read, from _spikeglx_ephysData_g0_t0.imec.ap.cbin and"),

@@ -49,6 +49,8 @@ NOT_HERE = {
     "run_sync": "closes the file of a table that nobody reads; one that stays open is closed with the drive",
     "ask": "one record of a table, whose failure is the table's; see tests/drive/test_rows",
     "compare": "one entry of a manifest, whose failure is that of `alyxfs verify`; see tests/cli/test_trace",
+    "_write_for_ever": "with --trace alone; begun anew it writes again, and so does the end of the drive",
+    "look_up": "one name of a drive of a manifest, whose failure is its directory's; see tests/cli/test_reproducing",
     "_from_disk": "what lies on the disk is read ahead in pieces larger than the demo's files; see tests/files",
 }
 

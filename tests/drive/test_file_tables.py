@@ -149,8 +149,8 @@ def test_columns_and_files_one_by_one_tell_the_same_also_of_what_changed(made_up
 
 
 def test_what_would_break_the_lines_of_a_table_is_a_space():
-    row = FileRow("a/b", 3, "x\ty\n", "s", "d", "KS001", "", "", default=False)
-    assert tab_separated([row]) == b"a/b\t3\tx y \ts\td\tKS001\t\t\tfalse\n"
+    row = FileRow("a/b", 3, "x\ty\n", "s", "d", "KS001", "", "", default=False, tags="a\tpaper,2024")
+    assert tab_separated([row]) == b"a/b\t3\tx y \ts\td\tKS001\t\t\tfalse\ta paper,2024\n"
 
 
 def test_the_table_of_many_files_takes_little_time_and_memory(made_up, tmp_path):

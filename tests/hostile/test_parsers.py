@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from alyxfs import errors, file_names, json_text
 from alyxfs import settings as options
-from alyxfs.alyx import rest
+from alyxfs.alyx import refusals, rest
 from alyxfs.alyx.credentials import find_account
 from alyxfs.alyx.datasets import fields, layout
 from alyxfs.alyx.datasets.cache_archive import convert_tables, unpack_tables
@@ -149,7 +149,7 @@ def test_heads_and_bodies_of_answers(monkeypatch, drawn):
                             pass
                 else:
                     answer = await network.request("GET", "http://alyx.example/x")
-                    rest.refuse(answer, "GET", "http://alyx.example/x")
+                    refusals.refuse(answer, "GET", "http://alyx.example/x")
             await network.origin("http://alyx.example").transport.aclose()
 
     trio.run(ask, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -168,9 +168,9 @@ HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_si
 def test_words_of_refusals(drawn):
     body, kind, status = drawn
     answer = Answer(status, httpx.Headers({"content-type": kind}), body, "http://alyx.example/x")
-    assert len(rest.server_words(answer)) <= 500
+    assert len(refusals.server_words(answer)) <= 500
     with pytest.raises(errors.AlyxfsError):
-        rest.refuse(answer, "GET", "http://alyx.example/x")
+        refusals.refuse(answer, "GET", "http://alyx.example/x")
 
 
 NUMBER_TEXT = st.integers().map(str) | st.sampled_from(["9" * 5000, "\u0663", "1e9", "-0", "0x1"])

@@ -6,6 +6,7 @@ import logging
 import random
 import ssl
 import threading
+import tracemalloc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -55,6 +56,20 @@ async def test_an_answer_is_whole(server):
         assert answer.headers["ETAG"] == '"v1"'
         async with network.stream(server.url("a"), deadline=5) as streamed:
             assert b"".join([chunk async for chunk in streamed.chunks]) == CONTENT
+
+
+async def test_an_error_that_is_kept_holds_no_body(server):
+    async with open_network() as network:
+        await get(network, server)
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.AnswerTooLarge) as caught:
+                await get(network, server, largest=len(CONTENT) - 1)
+            assert caught.value.__traceback__ is not None
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < len(CONTENT) / 2
 
 
 async def cancelled_together(send, number):

@@ -73,6 +73,8 @@ def live(demo, home, umask, *options):
     done = run("mount", "--rw", *FAST, *options, demo.url, str(place))
     assert done.returncode == 0, done.stderr
     os.listdir(place / "labs")
+    for tag in ("repeated_site", "2022_Q4_brainwide"):
+        assert "datasets.pqt" in os.listdir(place / "releases" / tag / "data")
     (place / DATA_FILE).read_bytes()
     assert run("pin", str(place / DATA_FILE)).returncode == 0
     note = place / "labs" / "cortexlab.json"

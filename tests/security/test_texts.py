@@ -149,6 +149,7 @@ def arguments_of_every_command(url, drive, file, data_file, folder):
         "explain": [[str(file)], [str(data_file)], [f"{place}/projects/name={EVIL}/x"]],
         "trace": [["--output", manifest, "sh", "-c", 'cat "$@" > /dev/null', "sh", str(file), str(data_file)]],
         "verify": [[manifest]],
+        "report": [[manifest, "--html", str(folder / "page.html"), "--tsv", str(folder / "table.tsv")]],
         "fetch": [[str(data_file), "--to", str(folder / "copies")]],
         "snapshot": [[place, str(folder / "snapshot")], [place, str(folder / EVIL / "x")]],
         "cache": [[], ["clear", str(data_file)], ["verify"]],

@@ -14,6 +14,7 @@ from alyxfs.alyx.metadata.listing import whole
 if TYPE_CHECKING:
     from alyxfs.alyx.datasets.catalogue import Catalogue
     from alyxfs.alyx.metadata.cache import Listing
+    from alyxfs.alyx.rest import Filters
 
 NAME = "aggregates"
 WITHOUT_SESSION = (("django", "session__isnull,True"),)
@@ -23,8 +24,10 @@ WITHOUT_SESSION = (("django", "session__isnull,True"),)
 class Aggregates:
     """The files of datasets without session. ``_known`` is replaced whole, after the last await."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, filters: Filters = ()) -> None:
+        """``filters``: which of them."""
         self.catalogue = catalogue
+        self._filters = WITHOUT_SESSION + filters
         self._known: tuple[Listing, Folders] | None = None
         self.modified = catalogue.metadata.started_at
         """Unix seconds at which one of them changed last, once they are known."""
@@ -33,9 +36,9 @@ class Aggregates:
         """All of them, from one walk of their list."""
         metadata = self.catalogue.metadata
         endpoint = (await metadata.schema()).endpoints.get("datasets")
-        if endpoint is None or "django" not in endpoint.filters:
+        if endpoint is None or not {name for name, _ in self._filters} <= set(endpoint.filters):
             return Folders(())
-        listing = metadata.listing("datasets", WITHOUT_SESSION)
+        listing = metadata.listing("datasets", self._filters)
         if self._known is not None and self._known[0] is listing:
             return self._known[1]
         files: list[DataFile] = []

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,12 @@ from alyxfs.alyx.datasets.table_form import INFO, TABLES
 from alyxfs.private_files import make_folder, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from alyxfs.alyx.rest import Api
 
+ARCHIVE = "/cache.zip"
+"""Where the server has the archive of all its sessions."""
 LARGEST_ARCHIVE = 1024**3
 """Bytes: that of a large database has 100 MB."""
 ARCHIVE_DEADLINE = 600.0
@@ -67,27 +70,41 @@ NO_ARCHIVE = (
 _READER = "alyxfs.alyx.datasets.table_reader"
 
 
-async def fetch_tables(api: Api, directory: Path, check: Callable[[str], None]) -> Path:
+@asynccontextmanager
+async def scratch_folder(directory: Path) -> AsyncGenerator[Path, None]:
+    """A folder below ``directory`` that goes with the block, unless it is published. Raises TablesUnusableError."""
+    scratch = await trio.to_thread.run_sync(_new_scratch, directory)
+    try:
+        yield scratch
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(scratch, ignore_errors=True))
+
+
+async def fetch_tables(
+    api: Api,
+    directory: Path,
+    check: Callable[[str], None],
+    address: str = ARCHIVE,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
     """Put the server's tables into a folder of their own below ``directory`` and return it.
 
     ``check`` is given the time at which they were made and may raise. The folder appears whole or not at all, so that
     several drives can share ``directory``. What reads them is put beside them where the packages for it are installed.
+    ``address``: of the archive; ``about``: what is kept with them beside the time at which they were made.
     Raises TablesUnusableError, and what the request raises.
     """
-    scratch = await trio.to_thread.run_sync(_new_scratch, directory)
-    try:
+    async with scratch_folder(directory) as scratch:
         archive = scratch / "cache.zip"
         with contextlib.closing(_Target(archive)) as target:
-            await api.download("/cache.zip", target.write, LARGEST_ARCHIVE, ARCHIVE_DEADLINE)
+            await api.download(address, target.write, LARGEST_ARCHIVE, ARCHIVE_DEADLINE)
         made = await trio.to_thread.run_sync(unpack_tables, archive, scratch)
         check(made)
         archive.unlink()
         if can_read_tables():
             await convert_tables(scratch)
-        return await trio.to_thread.run_sync(publish_tables, scratch, made, directory)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(scratch, ignore_errors=True))
+        return await trio.to_thread.run_sync(publish_tables, scratch, made, directory, about)
 
 
 def unpack_tables(archive: Path, folder: Path) -> str:
@@ -115,9 +132,17 @@ async def convert_tables(folder: Path) -> None:
     A process of its own does it (:mod:`alyxfs.alyx.datasets.table_reader`): whatever a file does to the library that
     reads it, the drive goes on, and the memory it may take is the system's to bound.
     """
+    await run_on_tables(_READER, folder)
+
+
+async def run_on_tables(module: str, folder: Path) -> None:
+    """Run a module in a process of its own, which ends with exit code 1 and a sentence where it cannot do its work.
+
+    Raises TablesUnusableError.
+    """
     with trio.move_on_after(READ_DEADLINE) as scope:
         ended = await trio.run_process(
-            [sys.executable, "-m", _READER, str(folder)],
+            [sys.executable, "-m", module, str(folder)],
             capture_stdout=True,
             capture_stderr=True,
             check=False,
@@ -129,12 +154,12 @@ async def convert_tables(folder: Path) -> None:
         raise TablesUnusableError(words or f"The cache tables could not be read: exit code {ended.returncode}.")
 
 
-def publish_tables(scratch: Path, made: str, directory: Path) -> Path:
-    """Give the folder its name. Blocks: call in a thread. Raises TablesUnusableError."""
+def publish_tables(scratch: Path, made: str, directory: Path, about: Mapping[str, Any] | None = None) -> Path:
+    """Give the folder its name; see :func:`fetch_tables`. Blocks: call in a thread. Raises TablesUnusableError."""
     folder = directory / re.sub(r"[^0-9A-Za-z]", "-", made)
     try:
         with private_file(scratch / INFO) as target:
-            target.write(json.dumps({"date_created": made}).encode())
+            target.write(json.dumps({"date_created": made, **(about or {})}).encode())
         if not folder.exists():  # another drive may have been faster
             with contextlib.suppress(OSError):
                 scratch.rename(folder)

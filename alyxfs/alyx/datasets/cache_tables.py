@@ -122,6 +122,11 @@ class Tables:
             )
         return files
 
+    def datasets_of(self, session: str) -> list[str]:
+        """The ids of a session's files."""
+        rows = self._rows(session)
+        return self._datasets[rows.start : rows.stop]
+
     def count(self, session: str) -> int:
         """How many files a session has."""
         return len(self._rows(session))

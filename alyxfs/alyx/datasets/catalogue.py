@@ -45,8 +45,9 @@ class Folders(dict[tuple[str, ...], Folder]):
     Empty where there are no files.
     """
 
-    def __init__(self, files: Sequence[DataFile]) -> None:
-        super().__init__(by_folder(files) if files else ())
+    def __init__(self, files: Sequence[DataFile], *, is_plain: bool = False) -> None:
+        """``is_plain``: a revision is no folder."""
+        super().__init__(by_folder(files, is_plain=is_plain) if files else ())
         self.nodes: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
         """What the tree has made of them, by the identity of its top and the names of the folder."""
 
@@ -145,6 +146,10 @@ class Catalogue:
         """The cache tables with a copy of what changed since; None where there are none."""
         contents = await self._contents()
         return None if contents is None else contents.copied()
+
+    async def table_folder(self) -> Path | None:
+        """Where ONE's tables lie, if there are any."""
+        return await self.index.table_folder()
 
     async def place_of_session(self, session: str, filters: Filters = ()) -> SessionPlace | None:
         """Where a session stands: from the tables, else from its row in a listing, else from its detail.
@@ -255,8 +260,14 @@ class Catalogue:
     def known_neighbours(self, place: SessionPlace, file: DataFile) -> Sequence[DataFile]:
         """The files of the same folder with their addresses, as far as they are known; never awaits."""
         known = self._details.get(place.identity) or self._files.get(place.identity)
-        folder = None if known is None or self._preferred else known[1].get(file.folders)
-        return () if folder is None else [self._lab_addresses.known(place, one) for one in folder.files]
+        folder = None if known is None else known[1].get(file.folders)
+        return self.with_known_addresses(place, folder)
+
+    def with_known_addresses(self, place: SessionPlace, folder: Folder | None) -> Sequence[DataFile]:
+        """The files of a folder with their addresses, as far as they follow from the lab; never awaits."""
+        if folder is None or self._preferred:
+            return ()
+        return [self._lab_addresses.known(place, one) for one in folder.files]
 
     def local_copies(self, place: SessionPlace, file: DataFile) -> tuple[Path, ...]:
         """Where the user's ONE directory would hold this file, if there is such a directory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from alyxfs import file_names
@@ -9,7 +10,7 @@ from alyxfs.alyx.datasets.layout import by_folder, folders_of, names_in_folder
 from alyxfs.alyx.datasets.table_form import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alyxfs.alyx.datasets.cache_tables import Tables
     from alyxfs.alyx.datasets.delta import Delta
@@ -32,14 +33,21 @@ class FileRow(NamedTuple):
     revision: str
     default: bool
     """Whether it is the revision to use where none is named."""
+    tags: str = ""
+    """With commas between them; empty also where none are known."""
 
 
 def rows_of_folders(
-    folders: Mapping[tuple[str, ...], Folder], place: SessionPlace | None, prefix: str, inside: Sequence[str] = ()
+    folders: Mapping[tuple[str, ...], Folder],
+    place: SessionPlace | None,
+    prefix: str,
+    inside: Sequence[str] = (),
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> list[FileRow]:
     """The files of a session, or (no place) of the aggregates, in the order of their paths.
 
     These begin with ``prefix``. Where ``inside`` leads to a folder, the files in that alone, with paths from there on.
+    ``tags``: those of files by their ids.
     """
     session, subject = (place.identity, file_names.encode(place.subject)) if place else ("", "")
     rows = []
@@ -50,16 +58,24 @@ def rows_of_folders(
         where = "".join(f"{name}/" for name in [prefix, *encoded[len(inside) :]] if name)
         for name, file in names_in_folder(folder)[1].items():
             row = (file.size, file.digest, session, file.identity, subject, file.qc, file.revision, file.is_default)
-            rows.append(FileRow(f"{where}{name}", *row))
+            rows.append(FileRow(f"{where}{name}", *row, tags.get(file.identity, "")))
     return sorted(rows, key=lambda row: row.path)
+
+
+def _no_tags(_session: str) -> Mapping[str, str]:
+    return {}
 
 
 class KnownFiles:
     """Files of the cache tables, and what changed since. All of it blocks: call it in a thread."""
 
-    def __init__(self, tables: Tables, changes: Delta) -> None:
-        """``changes`` must be nobody else's. Each path of the tables is looked at once, whichever sessions have it."""
+    def __init__(self, tables: Tables, changes: Delta, tags_of: Callable[[str], Mapping[str, str]] = _no_tags) -> None:
+        """``changes`` must be nobody else's. Each path of the tables is looked at once, whichever sessions have it.
+
+        ``tags_of`` gives the tags of a session's files by their ids.
+        """
         self._tables = tables
+        self._tags_of = tags_of
         self._changes = changes
         before = (tables.session_of(dataset) for dataset in changes.files)
         self._changed = changes.sessions() | {session for session in before if session is not None}
@@ -77,6 +93,7 @@ class KnownFiles:
                 continue
             where, subject = f"{prefix}/" if prefix else "", file_names.encode(place.subject)
             paths, revisions, session = self._paths, self._revisions, place.identity
+            tags = self._tags_of(session)
             found += sorted(
                 FileRow(
                     where + paths[code],
@@ -88,6 +105,7 @@ class KnownFiles:
                     qc,
                     revisions[code],
                     bool(is_default),
+                    tags.get(dataset, ""),
                 )
                 for dataset, size, digest, is_default, qc, code in zip(*self._tables.columns_of(session), strict=True)
             )
@@ -102,9 +120,10 @@ class KnownFiles:
                 continue
             where, subject = f"{prefix}/" if prefix else "", file_names.encode(place.subject)
             paths, revisions, session = self._paths, self._revisions, place.identity
+            tags = self._tags_of(session)
             lines = [
                 f"{where}{paths[code]}\t{'' if size == UNKNOWN else size}\t{digest}\t{session}\t{dataset}\t{subject}\t"
-                f"{qc}\t{revisions[code]}\t{'true' if is_default else 'false'}\n"
+                f"{qc}\t{revisions[code]}\t{'true' if is_default else 'false'}\t{tags.get(dataset, '')}\n"
                 for dataset, size, digest, is_default, qc, code in zip(*self._tables.columns_of(session), strict=True)
             ]
             lines.sort()  # a tab comes before whatever may stand in a path
@@ -125,7 +144,7 @@ class KnownFiles:
 
     def _one_by_one(self, place: SessionPlace, prefix: str) -> list[FileRow]:
         files = self._changes.merged(place.identity, self._tables.files(place.identity))
-        return rows_of_folders(by_folder(files), place, prefix)
+        return rows_of_folders(by_folder(files), place, prefix, tags=self._tags_of(place.identity))
 
 
 def _path(collection: str, revision: str, name: str) -> str:
@@ -154,8 +173,8 @@ def tab_separated(rows: Sequence[FileRow]) -> bytes:
     text = "".join(
         [
             f"{path}\t{'' if size is None else size}\t{digest}\t{session}\t{dataset}\t{subject}\t{qc}\t{revision}\t"
-            f"{'true' if is_default else 'false'}\n"
-            for path, size, digest, session, dataset, subject, qc, revision, is_default in rows
+            f"{'true' if is_default else 'false'}\t{tags}\n"
+            for path, size, digest, session, dataset, subject, qc, revision, is_default, tags in rows
         ]
     )
     if not _is_whole(text, len(rows)):
@@ -187,7 +206,7 @@ def batch_of_rows(rows: Iterable[FileRow]) -> Any:
 
     columns = list(zip(*rows, strict=True)) or [()] * len(FileRow._fields)
     schema = _schema()
-    nullable = {"hash", "session", "qc"}
+    nullable = {"hash", "session", "qc", "tags"}
     arrays = [
         pa.array([value or None for value in values] if field.name in nullable else list(values), field.type)
         for values, field in zip(columns, schema, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -13,6 +13,7 @@ from alyxfs import clock, errors
 from alyxfs.alyx.datasets.cache_archive import fetch_tables
 from alyxfs.alyx.datasets.cache_tables import TablesUnusableError, made_at, newest_folder
 from alyxfs.alyx.datasets.changed import before_tables
+from alyxfs.alyx.lookups import quote_key
 from alyxfs.alyx.metadata.stamps import utc
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class KeptTables:
 
     async def _fetch_newer(self) -> None:
         if self.folder is not None:
-            made = await self._made_on_server()
-            if made is None or made == await trio.to_thread.run_sync(made_at, self.folder):
+            made = (await self._info()).get("date_created")
+            if not isinstance(made, str) or made == await trio.to_thread.run_sync(made_at, self.folder):
                 return
         try:
             self.folder = await fetch_tables(self._api, self._directory, self._refuse_from_the_future)
@@ -92,16 +93,15 @@ class KeptTables:
             if error.status not in _NO_TABLES:
                 raise
 
-    async def _made_on_server(self) -> str | None:
-        """When the server made its tables; None where it has none any more."""
+    async def _info(self, tag: str = "") -> dict[str, Any]:
+        """What the server says of its tables, or of those of a tag; nothing where it has none, or none any more."""
         try:
-            info = await self._api.get("/cache/info/")
+            info = await self._api.get(f"/cache/info/{quote_key(tag)}/" if tag else "/cache/info/")
         except (errors.ServerFault, errors.NotFound) as error:
             if error.status in _NO_TABLES:
-                return None
+                return {}
             raise
-        made = info.get("date_created") if isinstance(info, dict) else None
-        return made if isinstance(made, str) else None
+        return info if isinstance(info, dict) else {}
 
     def _refuse_from_the_future(self, made: str) -> None:
         if before_tables(made) > utc(clock.now() + self._api.clock_offset) + MOST_AHEAD:

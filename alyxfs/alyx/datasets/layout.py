@@ -82,11 +82,14 @@ class Folder:
     files: list[DataFile]
 
 
-def by_folder(files: Iterable[DataFile]) -> dict[tuple[str, ...], Folder]:
-    """The folders of a session, by the names that lead to them; the session itself is ``()``. All are sorted."""
+def by_folder(files: Iterable[DataFile], *, is_plain: bool = False) -> dict[tuple[str, ...], Folder]:
+    """The folders of a session, by the names that lead to them; the session itself is ``()``. All are sorted.
+
+    ``is_plain``: a revision is no folder.
+    """
     found: dict[tuple[str, ...], Folder] = {(): Folder([], [])}
     for file in files:
-        path = file.folders
+        path = folders_of(file.collection, "") if is_plain else file.folders
         if path not in found:
             for depth in range(len(path)):
                 if path[: depth + 1] not in found:

@@ -23,3 +23,8 @@ LEFT_OUT = "left_out"
 """In the file of columns: how many rows were not as they should be."""
 UNKNOWN = -1
 """A session's number, or a file's size, that the tables do not tell."""
+
+LINES = ("sessions.lines", "datasets.lines")
+"""Files of rows of which tables are to be made (see ``table_writer``), in the order of TABLES."""
+ABOUT_LINES = "lines.json"
+"""What these tables are to say of themselves."""

@@ -135,6 +135,7 @@ def _datasets(table: Any) -> Any:
 
 def _columns_of_sessions(sessions: Any) -> dict[str, tuple[str, Any]]:
     """The sessions, and the subjects with the first session of each."""
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     labs, subjects = (pc.dictionary_encode(_one_array(sessions[name])) for name in ("lab", "subject"))
@@ -152,7 +153,7 @@ def _columns_of_sessions(sessions: Any) -> dict[str, tuple[str, Any]]:
         "session.number": _numbers(sessions["number"], INT32),
         **_texts("session.date", pc.utf8_slice_codeunits(sessions["date"], 0, 10)),
         **_texts("lab", labs.dictionary),
-        **_texts("subject", subjects.dictionary.take(names)),
+        **_texts("subject", subjects.dictionary.take(pa.array(names, pa.int32()))),
         "subject.lab": (INT32, array(INT32, labs_of)),
         "subject.first": (INT32, array(INT32, [*firsts, len(sessions)])),
     }

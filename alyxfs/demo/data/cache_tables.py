@@ -12,6 +12,7 @@ from django.http import FileResponse, HttpResponseNotFound, JsonResponse
 from django.urls import path, re_path
 from rest_framework.views import APIView
 
+from alyxfs.demo.common.addresses import served_address
 from alyxfs.demo.common.permission import LOGGED_IN
 
 from .models import Tag
@@ -22,14 +23,16 @@ class CacheInfo(APIView):
 
     permission_classes = LOGGED_IN
 
-    def get(self, _request: Any, tag: str | None = None) -> Any:
+    def get(self, request: Any, tag: str | None = None) -> Any:
         try:
             if tag:
                 Tag.objects.get(name=tag)
         except Tag.DoesNotExist as error:
             return HttpResponseNotFound(str(error))
-        text = Path(settings.DEMO_TABLES, tag or "", "cache_info.json").read_text(encoding="utf-8")
-        return JsonResponse(json.loads(text))
+        info = json.loads(Path(settings.DEMO_TABLES, tag or "", "cache_info.json").read_text(encoding="utf-8"))
+        if "location" in info:
+            info["location"] = served_address(info["location"], request)
+        return JsonResponse(info)
 
 
 class CacheDownload(APIView):

@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from django.db import connection
 
+from alyxfs.demo.common.addresses import STORED_ROOT
+
 MADE = "2024-06-01 12:00"
+ELSEWHERE = frozenset({"2022_Q4_brainwide"})
+"""Tags whose archive can be had, as those of a public Alyx: Alyx itself gives that of everything alone."""
 QC_NAMES = {0: "NOT_SET", 10: "PASS", 30: "WARNING", 40: "FAIL", 50: "CRITICAL"}
 QC_CATEGORIES = ["NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL"]
 
@@ -40,8 +44,8 @@ DATASETS = """
 TAGGED = "SELECT link.dataset_id FROM data_dataset_tags link JOIN data_tag t ON t.id = link.tag_id WHERE t.name = "
 
 
-def write_cache_tables(folder: Path, tags: list[str]) -> None:
-    """Write the tables of everything, and one set for each tag."""
+def write_cache_tables(folder: Path, files: Path, tags: list[str]) -> None:
+    """Write the tables of everything, and one set for each tag; some of these go to the file server, too."""
     sessions, datasets = read(SESSIONS), read(DATASETS)
     write(folder, sessions, datasets, {})
     for tag in tags:
@@ -51,7 +55,13 @@ def write_cache_tables(folder: Path, tags: list[str]) -> None:
         own = {row[0] for row in rows(TAGGED + f"'{quoted}'")}
         tagged = datasets[datasets["id"].isin(own)]
         of_tagged = sessions[sessions["id"].isin(set(tagged["eid"]))]
-        write(folder / tag, of_tagged, tagged, {"database_tags": [tag]})
+        more: dict[str, Any] = {"database_tags": [tag]}
+        if tag in ELSEWHERE:
+            more["location"] = f"{STORED_ROOT}caches/{tag}/cache.zip"
+        write(folder / tag, of_tagged, tagged, more)
+        if tag in ELSEWHERE:
+            (files / "caches" / tag).mkdir(parents=True)
+            (folder / tag / "cache.zip").rename(files / "caches" / tag / "cache.zip")
 
 
 def rows(query: str) -> list[Any]:

@@ -25,4 +25,4 @@ def add_everything(home: Path, scale: int, largest: int) -> None:
     add_usual_sessions(maker, subjects, scale)
     add_extras(tables, words, home / "uploaded", scale)
     tables.write()
-    write_cache_tables(home / "tables", list(words.tags))
+    write_cache_tables(home / "tables", home / "files", list(words.tags))

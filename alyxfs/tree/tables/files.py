@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -13,6 +13,7 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.cache_tables import can_read_tables
 from alyxfs.alyx.datasets.layout import folder_names
 from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.drive_paths import DATA, SUBJECTS
 from alyxfs.tree.tables.file import TableFile
 from alyxfs.tree.tables.spool import append
 
@@ -20,13 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alyxfs.alyx.datasets.aggregates import Aggregates
-    from alyxfs.alyx.datasets.catalogue import Catalogue
     from alyxfs.alyx.datasets.file_table import FileRow
     from alyxfs.alyx.datasets.layout import SessionPlace
+    from alyxfs.alyx.datasets.releases import Releases
+    from alyxfs.alyx.datasets.views import AnyCatalogue
     from alyxfs.tree.tables.kept import Tables
 
-DATA = "data"
-SUBJECTS = "Subjects"
 TABBED, PARQUET = ".files.tsv", ".files.parquet"
 FILE_TABLES = frozenset({TABBED, PARQUET})
 SESSION_DEPTH = 5
@@ -40,13 +40,23 @@ ASKED_AT_ONCE = 20
 class FileTables:
     """The tables of the files of a drive."""
 
-    def __init__(self, catalogue: Catalogue, aggregates: Aggregates, tables: Tables) -> None:
+    def __init__(
+        self,
+        catalogue: AnyCatalogue,
+        aggregates: Aggregates | None,
+        tables: Tables,
+        releases: Releases,
+        root: str = DATA,
+    ) -> None:
+        """``root``: the place of their directory in the drive."""
         self._catalogue = catalogue
         self._aggregates = aggregates
         self._tables = tables
+        self._releases = releases
+        self._root = root
 
     async def find(self, directory: str, name: str) -> TableFile:
-        """The table of this name (one of FILE_TABLES) in a directory of ``data/``, by the identity of that.
+        """The table of this name (one of FILE_TABLES) in a directory, by the identity of that.
 
         It is made anew with what it is made from. Raises NeverFound for a Parquet file that cannot be written here.
         """
@@ -54,11 +64,23 @@ class FileTables:
             raise errors.NeverFound(f"{name} needs pyarrow: pip install 'alyxfs[tables]'; {TABBED} holds the same.")
         identity = f"{directory}/{name}"
         basis = await self._catalogue.basis()
+        parts = [part for part in directory[len(self._root) :].split("/") if part]
 
         def source() -> FilesBelow:
-            return FilesBelow(self._catalogue, self._aggregates, directory.split("/")[1:], file_rows(name))
+            return FilesBelow(self._catalogue, self._aggregates, parts, file_rows(name), self._releases)
 
-        return TableFile(identity, self._tables.spool(identity, basis, source), is_streamed=False)
+        spool = self._tables.spool(identity, (basis, self._releases.version), source)
+        return TableFile(identity, spool, is_streamed=False)
+
+
+class Tagged(Protocol):
+    """Tells the tags of the datasets of a session by their ids, with commas between them (see Releases)."""
+
+    async def tags_of(self, session: str) -> dict[str, str]:
+        """Without a request."""
+
+    def known_tags(self, session: str) -> dict[str, str]:
+        """Without awaiting."""
 
 
 class FilesBelow:
@@ -67,12 +89,20 @@ class FilesBelow:
     State: what :meth:`write_more` has still to write changes after its last await.
     """
 
-    def __init__(self, catalogue: Catalogue, aggregates: Aggregates, parts: Sequence[str], rows: FileRows) -> None:
-        """``parts``: the names that lead to the directory in ``data/``."""
+    def __init__(
+        self,
+        catalogue: AnyCatalogue,
+        aggregates: Aggregates | None,
+        parts: Sequence[str],
+        rows: FileRows,
+        tagged: Tagged,
+    ) -> None:
+        """``parts``: the names that lead to the directory in ``data/``; ``tagged`` tells the tags of datasets."""
         self._catalogue = catalogue
         self._aggregates = aggregates
         self._parts = parts
         self._rows = rows
+        self._tagged = tagged
         self._sessions: list[tuple[SessionPlace, str]] | None = None
         self._known: file_table.KnownFiles | None = None
         self._next = 0
@@ -105,8 +135,11 @@ class FilesBelow:
 
     async def _found(self) -> tuple[list[tuple[SessionPlace, str]], file_table.KnownFiles | None]:
         """The sessions below the directory with the paths of their folders, and the tables if there are any."""
+        await self._tagged.tags_of("")  # what is known of tags is in memory from here on
         copied = await self._catalogue.copied_tables()
-        known = None if copied is None else await trio.to_thread.run_sync(file_table.KnownFiles, *copied)
+        known = None
+        if copied is not None:
+            known = await trio.to_thread.run_sync(file_table.KnownFiles, *copied, self._tagged.known_tags)
         found = []
         for lab in sorted(await self._catalogue.labs()):
             if not self._leads_to(file_names.encode(lab), SUBJECTS):
@@ -139,11 +172,12 @@ class FilesBelow:
         rows: list[FileRow] = []
         for place, prefix in sessions:
             folders = await self._catalogue.files_of_session(place)
-            rows += file_table.rows_of_folders(folders, place, prefix, self._parts[SESSION_DEPTH:])
+            tags = await self._tagged.tags_of(place.identity)
+            rows += file_table.rows_of_folders(folders, place, prefix, self._parts[SESSION_DEPTH:], tags)
         return rows
 
     async def _aggregate_rows(self) -> list[FileRow]:
-        if not self._leads_to(AGGREGATES):
+        if self._aggregates is None or not self._leads_to(AGGREGATES):
             return []
         try:
             folders = await self._aggregates.folders()
