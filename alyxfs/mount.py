@@ -31,9 +31,10 @@ from alyxfs.control.commands import handlers
 from alyxfs.control.figures import Places, figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
-from alyxfs.edits import Editor, Journal, State
+from alyxfs.edits import Editor, Journal, Staging, State, count_staged
 from alyxfs.edits.expiry import expire
-from alyxfs.edits.proposals import ProposalJournal, ProposedApi
+from alyxfs.edits.proposals import ProposalJournal, ProposedApi, StagingJournal
+from alyxfs.edits.staging import LOCK, having
 from alyxfs.edits.state_directory import JOURNAL, REJECTED, move_from_cache
 from alyxfs.files import open_file_cache
 from alyxfs.net import Network, RateLimit, networks_of, open_network, origin_of
@@ -65,6 +66,17 @@ REMEMBERED_REFUSALS = 100
 """Of earlier mounts, in errors.log."""
 NOT_DONE = (State.REFUSED, State.CONFLICT, State.UNKNOWN)
 ONLY_READS = "The server lets this user only read: what is saved on this drive will be refused."
+
+
+def staged_words(number: int, *, shows: bool) -> str:
+    """What is to be said at a mount where so many writes are staged; ``shows``: on a drive that shows them."""
+    waiting = f"{number:,} staged {'write waits' if number == 1 else 'writes wait'} to be sent"
+    how = "`alyxfs diff --staged` shows what, `alyxfs apply` sends it and `alyxfs discard` forgets it"
+    return (
+        f"{waiting}: {how}."
+        if shows
+        else f"{waiting}, and this drive does not show them: {how}, on one with --rw or --stage."
+    )
 
 
 @dataclass(frozen=True)
@@ -148,10 +160,11 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         network.origin(plan.server, RateLimit(requests_per_minute=settings.requests_per_minute))
         _trust_file_server(network, settings)
         forget_secret_variables()  # fusermount and what else is started here has no use for them
-        is_proposing = settings.rw and settings.dry_run
-        opening = open_copy_of_store if is_proposing else open_store
+        opening = open_copy_of_store if settings.sends_nothing else open_store
         store = await stack.enter_async_context(opening(place.server / "known.sqlite"))
-        api = (ProposedApi if is_proposing else Api)(network, plan.server, account, keeps_token=settings.keep_token)
+        api = (ProposedApi if settings.sends_nothing else Api)(
+            network, plan.server, account, keeps_token=settings.keep_token
+        )
         times_to_live = settings.times_to_live()
         metadata = await stack.enter_async_context(
             open_metadata_cache(api, store, time_to_live=settings.time_to_live, times_to_live=times_to_live)
@@ -188,12 +201,17 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
-        editor = None
+        editor = staging = None
         state = USER_STATE / "servers" / folder_name(plan.server)
-        if settings.rw:
-            editor = await _allow_writing(
+        if settings.writable:
+            editor, staging = await _allow_writing(
                 plan, stack, drive, api, access, metadata, tasks, changes, place.server, state
             )
+        else:
+            waiting = await trio.to_thread.run_sync(count_staged, state / JOURNAL, api.base_url)
+            drive.staged = lambda: waiting
+        if drive.staged():
+            log.info("%s", staged_words(drive.staged(), shows=settings.stage))
         operations = kernel.Kernel(
             drive,
             changes,
@@ -203,7 +221,9 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         )
         places = Places(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
         drive.figures = partial(figures, operations, files, account, places)
-        await stack.enter_async_context(serving_control(socket, handlers(drive, changes, operations.traces, editor)))
+        await stack.enter_async_context(
+            serving_control(socket, handlers(drive, changes, operations.traces, editor, staging))
+        )
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
             tasks.keep(watch, api, metadata, settings.watch, changes.record, {})
@@ -212,7 +232,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
             plan.mount_point,
             f"alyxfs:{plan.server}",
             ready,
-            writable=settings.rw,
+            writable=settings.writable,
             allow_other=settings.allow_other,
             read_ahead=settings.kernel_read_ahead,
         )
@@ -229,34 +249,38 @@ async def _allow_writing(
     changes: kernel.Invalidation,
     known_here: Path,
     state: Path,
-) -> Editor:
+) -> tuple[Editor, Staging | None]:
     """The writing side: journal, editor and editing session; what a killed drive left unfinished is settled first."""
     settings = plan.settings
     claim_folder(USER_STATE)
     claim_folder(state)
     if claims.why_unshared(state) is not None:
         stack.enter_context(claims.claimed(state))
+    if settings.stage:
+        stack.enter_context(having(state / LOCK))
     proposals = api if isinstance(api, ProposedApi) else None
-    journal = await trio.to_thread.run_sync(ProposalJournal if proposals else Journal, state / JOURNAL)
+    kind = StagingJournal if settings.stage else ProposalJournal if proposals else Journal
+    journal = await trio.to_thread.run_sync(kind, state / JOURNAL)
     stack.callback(journal.close)
     rejected = state / REJECTED
     for sentence in await trio.to_thread.run_sync(move_from_cache, known_here, journal, rejected):
         log.info("%s", sentence)
-    editor = Editor(
-        api,
-        metadata,
-        journal,
-        rejected,
-        proposals=proposals,
+    editing = partial(
+        Editor,
+        metadata=metadata,
+        journal=journal,
+        rejected_directory=rejected,
         allow_deletes=not settings.no_delete,
         deletes_per_minute=settings.deletes_per_minute,
         user=access.account.user,
     )
+    editor = editing(api, proposals=proposals)
+    sender = editing(proposals.server) if proposals and settings.stage else editor
     if await access.may_only_read():
         drive.may_only_read = True
         log.info("%s", ONLY_READS)
         drive.errors.note("mount", "/", ONLY_READS)
-    for sentence in await editor.recover():
+    for sentence in await sender.recover():
         log.info("%s", sentence)
         drive.errors.note("recovery", "journal", sentence)
     for entry in await editor.entries(last=REMEMBERED_REFUSALS, states=[state.value for state in NOT_DONE]):
@@ -266,10 +290,36 @@ async def _allow_writing(
         for sentence in await trio.to_thread.run_sync(remove):
             log.info("%s", sentence)
             drive.errors.note("expiry", "journal", sentence)
-    editing = EditingSession(editor, metadata, tasks, changes.nodes, drive.errors.note)
-    drive.allow_writing(editing, rejected)
-    stack.push_async_callback(_finish, editing)
-    return editor
+    staging = None
+    if proposals is None or settings.stage:
+        staging = await _what_is_staged(drive, api, metadata, sender, journal, state / LOCK)
+    else:
+        waiting = await trio.to_thread.run_sync(count_staged, state / JOURNAL, api.base_url)
+        drive.staged = lambda: waiting
+    session = EditingSession(editor, metadata, tasks, changes.nodes, drive.errors.note)
+    drive.allow_writing(session, rejected)
+    stack.push_async_callback(_finish, session)
+    return editor, staging
+
+
+async def _what_is_staged(
+    drive: Drive, api: Api, metadata: MetadataCache, sender: Editor, journal: Journal, lock: Path
+) -> Staging:
+    """What earlier drives have staged, which one with ``--stage`` shows."""
+    shown = api if isinstance(api, ProposedApi) else None
+    schema = await metadata.schema()
+    staging = Staging(sender, api if shown is None else shown.server, schema, journal, lock, shown)
+    for sentence in await staging.load():
+        log.info("%s", sentence)
+        drive.errors.note("staged", "journal", sentence)
+    if shown is not None:
+        shown.is_staging = True
+    if shown is not None and staging.count:
+        for endpoint in schema.endpoints:  # what was known is as the server has it
+            metadata.outdate(endpoint)
+            metadata.outdate_details(endpoint)
+    drive.staged = lambda: staging.count
+    return staging
 
 
 async def _finish(editing: EditingSession) -> None:

@@ -78,19 +78,22 @@ def mount(
     if token_file is not None:
         token = secret_from(token_file, "token")
     check_environment()
-    dry_run = " (dry run: nothing is sent)" if chosen.rw and chosen.dry_run else ""
+    note = " (staged: nothing is sent before `alyxfs apply`)" if chosen.stage else ""
+    note = " (dry run: nothing is sent)" if chosen.sends_nothing and not chosen.stage else note
     with mount_point_at(directory, kept_in(chosen)) as mount_point:
         plan = mounting.Plan(server, mount_point, chosen, user=user, token=token)
         if foreground:
             daemon.log_to_terminal(debug=chosen.debug)
-            mounting.run(plan, lambda: say(f"{server} is mounted at {mount_point}{dry_run}."))
+            mounting.run(plan, lambda: say(f"{server} is mounted at {mount_point}{note}."))
         else:
             log_file = daemon.log_path(mount_point)
             plan = replace(plan, log=log_file)
             daemon.run_in_background(lambda ready: mounting.run(plan, ready), log_file, debug=chosen.debug)
-            say(f"{server} is mounted at {mount_point}{dry_run}; help is in {mount_point}/.alyxfs/help.md.")
+            say(f"{server} is mounted at {mount_point}{note}; help is in {mount_point}/.alyxfs/help.md.")
             say(f"It logs to {log_file}.")
             state = state_of(mount_point)
+            if state["staged"]:
+                say(mounting.staged_words(state["staged"], shows=state.get("staging", False)))
             for sentence in state["cache_remarks"]:
                 say(sentence)
             if state["may_only_read"]:
@@ -110,7 +113,7 @@ def server_and_place(places: tuple[str, ...]) -> tuple[str, str]:
 def refuse_without_rw(given: Mapping[str, Any], chosen: settings.Settings, written: Callable[[str], str]) -> None:
     """Raise UsageError where what is given says how to write on a drive that does not; ``written`` as it was given."""
     for name in NEED_RW:
-        if given.get(name) and not chosen.rw:
+        if given.get(name) and not chosen.writable:
             raise click.UsageError(f"{written(name)} says how to write: it needs {written('rw')}.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 
 if TYPE_CHECKING:
     import pathlib

@@ -68,6 +68,8 @@ class Drive:
         """What people should know of the cache, as sentences."""
         self.figures: Callable[[], dict[str, object]] = dict
         """What is measured, for ``status.json``."""
+        self.staged: Callable[[], int] = int
+        """How many writes wait to be applied, shown here or not."""
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
         self.root = self._root(None)
@@ -187,6 +189,7 @@ class Drive:
             "errors": self.errors.count,
             "last_errors": self.errors.lines()[-SHOWN_ERRORS:],
             **(self._editing.status() if self._editing else {"dry_run": False, "writes_pending": 0}),
+            "staged": self.staged(),
             "defects": defects.noted.count,
             "last_defect": defects.noted.last,
             "cache_remarks": self.cache_remarks(),

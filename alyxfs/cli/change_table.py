@@ -1,0 +1,71 @@
+"""A file with a table of changes: CSV (RFC 4180), or with semicolons or tabs as spreadsheets write it elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alyxfs.errors import Invalid
+from alyxfs.visible_text import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SEPARATORS = ",;\t"
+_LONGEST_CELL = 1024 * 1024
+"""Characters: as much as a drive is told at a time."""
+
+
+@dataclass(frozen=True)
+class ChangeTable:
+    """The first line, and the others by their number as spreadsheets count: the first line is row 1."""
+
+    columns: list[str]
+    rows: dict[int, list[str]]
+
+    def cells(self, number: int) -> dict[str, str]:
+        """A row by its columns."""
+        return dict(zip(self.columns, self.rows[number], strict=True))
+
+    def refuse_bad_keys(self, column: str) -> None:
+        """Raise Invalid where a row names no record, or two name the same."""
+        place, first = self.columns.index(column), dict[str, int]()
+        for number, row in self.rows.items():
+            key = row[place]
+            if not key:
+                raise Invalid(f"Nothing was sent: row {number} has nothing in the column {column!r}.")
+            if key in first:
+                raise Invalid(
+                    f"Nothing was sent: {one_line(key)!r} stands in the column {column!r} of rows {first[key]} and "
+                    f"{number}, and it cannot be told which of them is meant."
+                )
+            first[key] = number
+
+
+def read_table(path: Path) -> ChangeTable:
+    """The table in a file. Raises Invalid where it is none, with the row, and OSError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path} is not UTF-8 text: byte {error.start} cannot be read.") from error
+    csv.field_size_limit(_LONGEST_CELL)
+    first = text.partition("\n")[0]
+    separator = max(_SEPARATORS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise Invalid(f"{path} is no table: {error}.") from error
+    if not lines or not any(lines[0]):
+        raise Invalid(f"{path} has no first line that names its columns.")
+    columns, rows = lines[0], {number: line for number, line in enumerate(lines[1:], 2) if any(line)}
+    if not all(columns):
+        raise Invalid(f"{path} has a column without a name in its first line.")
+    for number, line in rows.items():
+        if len(line) != len(columns):
+            raise Invalid(
+                f"Nothing was sent: row {number} of {path} has {len(line)} cells, and its first line names "
+                f"{len(columns)} columns."
+            )
+    return ChangeTable(columns, rows)

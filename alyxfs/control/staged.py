@@ -1,0 +1,62 @@
+"""What a drive can be told of what is staged: show it, send it, forget it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alyxfs import errors
+from alyxfs.control.arguments import given, numbers_in, shown, writing
+from alyxfs.control.bulk import tell_of
+from alyxfs.edits import entry_diff
+
+if TYPE_CHECKING:
+    from alyxfs.control.socket import Handlers
+    from alyxfs.edits import Editor, Staging
+    from alyxfs.kernel import Invalidation
+    from alyxfs.tree import Drive
+
+
+def of_staged(drive: Drive, changes: Invalidation, editor: Editor | None, staging: Staging | None) -> Handlers:
+    """By the name of the command."""
+
+    def stage() -> Staging:
+        if staging is None:
+            if editor is not None:
+                raise errors.NotAllowed("This drive sends nothing (--dry-run): mount it with --stage or --rw.")
+            raise errors.ReadOnly("This drive is read-only: mount it with --stage to see what is staged, or with --rw.")
+        return staging
+
+    async def staged(command: dict[str, Any]) -> list[dict[str, Any]]:
+        endpoint, _, key = given(command, "record", str, "").partition("/")
+        return [
+            {**shown(entry), "diff": entry_diff.diff(entry)}
+            for entry in await stage().entries()
+            if endpoint in {"", entry.endpoint} and key in {"", entry.key}
+        ]
+
+    async def staged_order(command: dict[str, Any]) -> list[list[int]]:
+        return await stage().in_order(numbers_in(command))
+
+    async def apply(command: dict[str, Any]) -> dict[str, Any]:
+        results, refused = await stage().apply(numbers_in(command), given(command, "set", int))
+        tell_of(drive, changes, results)
+        await changes.settled()
+        return await _told(len(results), refused)
+
+    async def discard(command: dict[str, Any]) -> dict[str, Any]:
+        results, refused = await stage().discard(numbers_in(command))
+        tell_of(drive, changes, results)
+        await changes.settled()
+        return await _told(len(results), refused)
+
+    async def _told(done: int, refused: dict[int, str]) -> dict[str, Any]:
+        records = {number: await writing(editor).entry(number) for number in refused}
+        return {
+            "done": done,
+            "refused": [
+                {"number": number, "record": f"{each.endpoint}/{each.key}", "sentence": refused[number]}
+                for number, each in sorted(records.items())
+            ],
+        }
+
+    return {"staged": staged, "staged-order": staged_order, "apply": apply, "discard": discard}
