@@ -110,10 +110,13 @@ def kind_of(state: dict[str, Any]) -> str:
     """What a drive does with what is saved on it."""
     if not state["writable"]:
         return "read-only"
-    if not state.get("dry_run"):  # a drive of an earlier version does not say
+    is_staging = state.get("staging")  # a drive of an earlier version does not say
+    if not state.get("dry_run") and not is_staging:
         return "writable"
     conflicts = state["proposals_in_conflict"]
     conflicting = f" ({conflicts:,} in conflict with the server)" if conflicts else ""
+    if is_staging:
+        return f"{counted(state['staged'], 'staged write')}{conflicting}, nothing is sent before `alyxfs apply`"
     return f"dry run: {counted(state['proposals'], 'proposal')}{conflicting}, nothing is sent"
 
 

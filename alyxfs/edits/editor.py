@@ -285,7 +285,9 @@ class Editor:
         """Send a write that is staged; raises as any write does, Conflict where somebody changed the same since."""
         exchange = self._exchange
         ids = await in_thread(exchange.journal.applied_ids, exchange.server)
-        entry = await in_thread(kept.as_of_today, exchange.journal, await self.entry(number), ids)
+        entry = await in_thread(
+            kept.as_of_today, exchange.journal, await self.entry(number), ids, await self._metadata.schema()
+        )
         return await applying.apply(self._committer, self.guard, entry)
 
     async def _withdraw(self, proposals: ProposedApi, entry: Entry) -> SaveResult:

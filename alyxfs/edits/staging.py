@@ -79,7 +79,7 @@ class Staging:
 
     async def entries(self) -> list[Entry]:
         """What is staged, oldest first, with its documents."""
-        found = await in_thread(kept.staged_entries, self._journal, self._api.base_url)
+        found = await in_thread(kept.staged_entries, self._journal, self._api.base_url, self._schema)
         self._count = len(found)
         return found
 

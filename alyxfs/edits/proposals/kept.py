@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
+from alyxfs.alyx.identities import named_by
 from alyxfs.edits import undo
 from alyxfs.edits.proposals import answers
 from alyxfs.edits.proposals.overlay import Overlay
@@ -21,20 +22,26 @@ if TYPE_CHECKING:
     from alyxfs.edits.journal import Journal
 
 
-def staged_entries(journal: Journal, server: str) -> list[Entry]:
+def staged_entries(journal: Journal, server: str, schema: Schema) -> list[Entry]:
     """What is staged, oldest first, in terms of the records that the server has now. Blocks."""
     ids = journal.applied_ids(server)
-    return [as_of_today(journal, each, ids) for each in journal.staged(server)]
+    return [as_of_today(journal, each, ids, schema) for each in journal.staged(server)]
 
 
-def as_of_today(journal: Journal, entry: Entry, ids: Mapping[str, str]) -> Entry:
-    """A staged entry as if it had been made after all that is applied: new records have the server's ids. Blocks."""
+def as_of_today(journal: Journal, entry: Entry, ids: Mapping[str, str], schema: Schema) -> Entry:
+    """A staged entry as if it had been made after all that is applied: new records have the server's ids. Blocks.
+
+    Its key is the look-up that the record had before; the log tells the one that it is to have.
+    """
     applied = [
         Applied(staged.after or {}, done.after or {})
         for staged, done in journal.applied_of(entry.endpoint, entry.key)
         if staged.number < entry.number
     ]
     entry = replace(entry, before=based_on(entry.before, applied))
+    endpoint = schema.endpoints.get(entry.endpoint)
+    if entry.method == "PATCH" and endpoint is not None and isinstance(entry.before, dict):
+        entry = replace(entry, key=named_by(entry.before, endpoint.lookup or "id") or entry.key)
     return undo.with_new_ids(entry, ids)
 
 
