@@ -307,15 +307,14 @@ async def _what_is_staged(
 ) -> Staging:
     """What earlier drives have staged, which one with ``--stage`` shows."""
     shown = api if isinstance(api, ProposedApi) else None
-    schema = await metadata.schema()
-    staging = Staging(sender, api if shown is None else shown.server, schema, journal, lock, shown)
+    staging = Staging(sender, api if shown is None else shown.server, metadata, journal, lock, shown)
     for sentence in await staging.load():
         log.info("%s", sentence)
         drive.errors.note("staged", "journal", sentence)
     if shown is not None:
         shown.is_staging = True
     if shown is not None and staging.count:
-        for endpoint in schema.endpoints:  # what was known is as the server has it
+        for endpoint in (await metadata.schema()).endpoints:  # what was known is as the server has it
             metadata.outdate(endpoint)
             metadata.outdate_details(endpoint)
     drive.staged = lambda: staging.count

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.rest import Api
-    from alyxfs.alyx.schema.read import Schema
     from alyxfs.edits.editor import Editor
     from alyxfs.edits.entry import Entry
     from alyxfs.edits.journal import Journal
@@ -60,11 +60,11 @@ class Staging:
     """
 
     def __init__(
-        self, editor: Editor, api: Api, schema: Schema, journal: Journal, lock: Path, shown: ProposedApi | None
+        self, editor: Editor, api: Api, metadata: MetadataCache, journal: Journal, lock: Path, shown: ProposedApi | None
     ) -> None:
         self.editor = editor
         self._api = api
-        self._schema = schema
+        self._metadata = metadata
         self._journal = journal
         self._lock = lock
         self._shown = shown
@@ -79,7 +79,8 @@ class Staging:
 
     async def entries(self) -> list[Entry]:
         """What is staged, oldest first, with its documents."""
-        found = await in_thread(kept.staged_entries, self._journal, self._api.base_url, self._schema)
+        schema = await self._metadata.schema()
+        found = await in_thread(kept.staged_entries, self._journal, self._api.base_url, schema)
         self._count = len(found)
         return found
 
@@ -173,7 +174,7 @@ class Staging:
         return self._shown.overlay if self._shown is not None else (await self._laid_out())[0]
 
     async def _laid_out(self) -> tuple[Overlay, list[str]]:
-        return kept.overlay_of(await self.entries(), self._schema, self._api.address)
+        return kept.overlay_of(await self.entries(), await self._metadata.schema(), self._api.address)
 
     async def _refuse_too_early(self, needed: Collection[int]) -> None:
         waiting = [number for number in sorted(needed) if (await self.editor.entry(number)).state is State.STAGED]
