@@ -31,6 +31,7 @@ from alyxfs.control.commands import handlers
 from alyxfs.control.figures import Places, figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
+from alyxfs.control.words import staged_words
 from alyxfs.edits import Editor, Journal, Staging, State, count_staged
 from alyxfs.edits.expiry import expire
 from alyxfs.edits.proposals import ProposalJournal, ProposedApi, StagingJournal
@@ -66,17 +67,6 @@ REMEMBERED_REFUSALS = 100
 """Of earlier mounts, in errors.log."""
 NOT_DONE = (State.REFUSED, State.CONFLICT, State.UNKNOWN)
 ONLY_READS = "The server lets this user only read: what is saved on this drive will be refused."
-
-
-def staged_words(number: int, *, shows: bool) -> str:
-    """What is to be said at a mount where so many writes are staged; ``shows``: on a drive that shows them."""
-    waiting = f"{number:,} staged {'write waits' if number == 1 else 'writes wait'} to be sent"
-    how = "`alyxfs diff --staged` shows what, `alyxfs apply` sends it and `alyxfs discard` forgets it"
-    return (
-        f"{waiting}: {how}."
-        if shows
-        else f"{waiting}, and this drive does not show them: {how}, on one with --rw or --stage."
-    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from alyxfs.cli.fstab_options import parsed
 from alyxfs.cli.mount_point import mount_point_at
 from alyxfs.cli.printing import say
 from alyxfs.cli.secrets import secret_from
+from alyxfs.control.words import staged_words
 from alyxfs.net import check_environment
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def mount(
             say(f"It logs to {log_file}.")
             state = state_of(mount_point)
             if state["staged"]:
-                say(mounting.staged_words(state["staged"], shows=state.get("staging", False)))
+                say(staged_words(state["staged"], shows=state.get("staging", False)))
             for sentence in state["cache_remarks"]:
                 say(sentence)
             if state["may_only_read"]:

@@ -19,6 +19,7 @@ from rich.text import Text
 from alyxfs.cli.drives import ask_drive, drive_root, drives, state_of, status_text, the_drive
 from alyxfs.cli.mount_point import in_time
 from alyxfs.cli.printing import say, say_of
+from alyxfs.control.words import staged_words
 from alyxfs.errors import AlyxfsError
 from alyxfs.visible_text import escaped
 
@@ -120,11 +121,18 @@ def kind_of(state: dict[str, Any]) -> str:
     return f"dry run: {counted(state['proposals'], 'proposal')}{conflicting}, nothing is sent"
 
 
+def _staged(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where a drive does not show what is staged."""
+    number = state.get("staged", 0)  # a drive of an earlier version does not say
+    return [("staged", staged_words(number, shows=False))] if number and not state.get("staging") else []
+
+
 def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, str]]:
     """The state of a drive in sentences, each with the word that it is about; ``now`` in Unix seconds."""
     since = naturaldelta(now - state["mounted_at"])
     lines = [
         ("drive", f"{root}, {kind_of(state)}, mounted {since} ago (alyxfs {state['alyxfs']})"),
+        *_staged(state),
         ("server", f"{state['server']}, {counted(state['api_requests'], 'request')} ({_last_minute(state, 'api')})"),
         ("user", f"{state['user'] or 'of a token, whose user is not known'}, from {state['user_from']}"),
     ]

@@ -69,6 +69,8 @@ class Staging:
         self._lock = lock
         self._shown = shown
         self._count = 0
+        self._building: dict[int, set[int]] = {}
+        """Which staged writes build on which, as :meth:`in_order` has found it: later ones change nothing of it."""
 
     async def load(self) -> list[str]:
         """Find out what earlier drives have staged, and show it; returns a sentence for each that cannot be shown."""
@@ -95,21 +97,23 @@ class Staging:
         Raises NotFound and NotAllowed for a number that is not staged.
         """
         chosen = await self._chosen(numbers)
-        return order.levels(chosen, order.builds_on(await self._overlay()))
+        self._building = order.builds_on(await self._overlay())
+        return order.levels(chosen, self._building)
 
     async def apply(self, numbers: Collection[int], in_set: int) -> tuple[list[SaveResult], dict[int, str]]:
         """Send these; returns what came of those that were, and by number a sentence for each that was not."""
         results: list[SaveResult] = []
         refused: dict[int, str] = {}
         with self._alone():
-            overlay = await self._overlay()
-            building = order.builds_on(overlay)
+            if not self._building.keys() >= set(numbers):
+                self._building = order.builds_on(await self._overlay())
 
             async def one(number: int) -> None:
-                await self._refuse_too_early(building.get(number, ()))
+                await self._refuse_too_early(self._building.get(number, ()))
                 kept.refuse_not_staged(await self.editor.entry(number), self._api.base_url)
                 result = await self.editor.apply(number)
-                overlay.sent(number, result.document)
+                if self._shown is not None:
+                    self._shown.overlay.sent(number, result.document)
                 results.append(result)
 
             def failed(number: int, error: errors.AlyxfsError) -> None:
@@ -151,7 +155,10 @@ class Staging:
         if in_the_way:
             writes = ", ".join(f"write {each}" for each in sorted(in_the_way))
             raise errors.Conflict(f"Later ones build on write {number} ({writes}): discard those, too.")
+        others = list(record.takes_with_it) if proposal.method == "DELETE" else []
         overlay.withdraw(record, proposal)
+        if self._shown is not None:
+            self._shown.forget_all(others)
         return await self.editor.note_withdrawn(entry, proposal, sentence)
 
     async def _chosen(self, numbers: Collection[int]) -> list[int]:

@@ -46,6 +46,8 @@ def refuse_impossible(entry: Entry, server: str, earlier: Entry | None) -> None:
     name = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key})"
     if entry.server != server:
         raise errors.NotAllowed(f"{name} was made on {entry.server}, not here.")
+    if entry.state is State.APPLIED:
+        raise errors.NotAllowed(f"{name} was staged. {entry.remark} Undo that write.")
     if entry.state is not State.DONE:
         raise errors.NotAllowed(f"{name} cannot be undone: it is {entry.state.value}.")
     if entry.operation in {"act", "attach"}:

@@ -238,7 +238,7 @@ def test_a_drive_that_does_not_show_what_is_staged_says_so_and_sends_it(demo, ho
         refused = run_alyxfs(home, "mount", "--stage", demo.url, str(home / "third"), ALYXFS_TOKEN=asking.token)
         assert refused.returncode == 3
         assert "Another drive of this server is mounted with --stage" in refused.stderr
-    words = "1 staged write waits to be sent, and this drive does not show them"
+    words = "1 staged write waits to be sent; this drive does not show it."
     for options in ((), ("--rw",), ("--rw", "--dry-run")):
         with mounted(demo.url, home, *options, *FAST, expected_trouble="which was saved as") as drive:
             assert words in "".join(drive.log)

@@ -247,7 +247,7 @@ class ProposedApi(Api):
             others = await hanging_from(self, self.schema, endpoint, key, before) if self.schema else []
             record = self.overlay.add(Proposal(number, method, endpoint, key, {}, before))
             self.overlay.take_along(record, ((each.endpoint, each.key, each.identity) for each in others))
-            self._forget_others(record.takes_with_it)
+            self.forget_all(record.takes_with_it)
             return Reply(204, None)
         checks.refuse_unfitting(endpoint, values, before)
         assert self.schema is not None, "it is known before anything is proposed"
@@ -280,7 +280,7 @@ class ProposedApi(Api):
             raise errors.Conflict(f"Later proposals build on that of {proposal.name} ({writes}): undo those first.")
         others = list(record.takes_with_it) if proposal.method == "DELETE" else []
         self.overlay.withdraw(record, proposal)
-        self._forget_others(others)
+        self.forget_all(others)
         return proposal
 
     def taken_with(self, number: int | None) -> list[tuple[str, str, str]]:
@@ -295,7 +295,8 @@ class ProposedApi(Api):
             raise errors.NotAllowed(f"Write {number} is no proposal that this drive shows: there is nothing to undo.")
         return found
 
-    def _forget_others(self, others: list[ProposedRecord]) -> None:
+    def forget_all(self, others: list[ProposedRecord]) -> None:
+        """Drop what is known of records that came or went with another one."""
         for other in others:
             self.forget(other.endpoint.name, other.key)
         for endpoint in {other.endpoint.name for other in others}:
