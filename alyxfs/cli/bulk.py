@@ -29,7 +29,7 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
     "table",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV: a column with the endpoint's look-up (id, nickname, name …), and one for each field to be changed.",
+    help="CSV: a column with the endpoint's look-up (id, nickname or name), and one for each field to be changed.",
 )
 @click.option("--dry-run", is_flag=True, help="Show a diff of each record, and send nothing.")
 @click.argument("endpoint")

@@ -55,7 +55,7 @@ def _expire_entries(journal: Journal, before: float, size: int) -> tuple[int, in
                 if held > size:
                     last = max(last, number)
                     break
-        # What is staged may be about a record that was made by an earlier one, and named as that was while it was staged.
+        # What is staged may be about a record that an earlier one made, named as that was while it was staged, too.
         is_staged = "EXISTS (SELECT 1 FROM writes AS staged WHERE staged.state = 'staged')"
         needed = f"({is_staged} AND (state = 'applied' OR applies IS NOT NULL))"
         chosen = f"FROM writes WHERE number <= ? AND state IN ({_SETTLED}) AND NOT {needed}"
