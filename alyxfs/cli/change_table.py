@@ -11,6 +11,7 @@ from alyxfs.errors import Invalid
 from alyxfs.visible_text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SEPARATORS = ",;\t"
@@ -51,10 +52,9 @@ def read_table(path: Path) -> ChangeTable:
     except UnicodeDecodeError as error:
         raise Invalid(f"{path} is not UTF-8 text: byte {error.start} cannot be read.") from error
     csv.field_size_limit(_LONGEST_CELL)
-    first = text.partition("\n")[0]
-    separator = max(_SEPARATORS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+        separator = max(_SEPARATORS, key=lambda each: len(next(_lines(text, each), [])))
+        lines = list(_lines(text, separator))
     except csv.Error as error:
         raise Invalid(f"{path} is no table: {error}.") from error
     if not lines or not any(lines[0]):
@@ -69,3 +69,7 @@ def read_table(path: Path) -> ChangeTable:
                 f"{len(columns)} columns."
             )
     return ChangeTable(columns, rows)
+
+
+def _lines(text: str, separator: str) -> Iterator[list[str]]:
+    return iter(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
