@@ -47,8 +47,13 @@ class ChangeTable:
 
 def read_table(path: Path) -> ChangeTable:
     """The table in a file. Raises Invalid where it is none, with the row, and OSError."""
+    return table_in(path.read_bytes(), str(path))
+
+
+def table_in(content: bytes, path: str) -> ChangeTable:
+    """The table in the content of a file called so."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(f"{path} is not UTF-8 text: byte {error.start} cannot be read.") from error
     csv.field_size_limit(_LONGEST_CELL)

@@ -6,7 +6,6 @@ A cell is written as ``.rows.csv`` writes it: text as it is, lists and objects a
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, json_text
@@ -75,7 +74,7 @@ def _value(field: Field | None, name: str, cell: str) -> Any:
         return truth
     try:
         return json_text.decode(cell.encode())
-    except (json.JSONDecodeError, UnicodeEncodeError) as error:
+    except ValueError as error:
         if kind in _NUMBERS:
             raise errors.Invalid(f"{name} must be a number, not {validate.quoted(cell)}.") from error
         if field is None:
