@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEPARATORS = ",;\t"
-_LONGEST_CELL = 1024 * 1024
-"""Characters: as much as a drive is told at a time."""
+LARGEST_ROW = 100_000
+"""Characters: some rows are told to a drive at a time, in at most a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def table_in(content: bytes, path: str) -> ChangeTable:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(f"{path} is not UTF-8 text: byte {error.start} cannot be read.") from error
-    csv.field_size_limit(_LONGEST_CELL)
+    csv.field_size_limit(LARGEST_ROW)
     try:
         separator = max(_SEPARATORS, key=lambda each: len(next(_lines(text, each), [])))
         lines = list(_lines(text, separator))
@@ -73,6 +73,8 @@ def table_in(content: bytes, path: str) -> ChangeTable:
                 f"Nothing was sent: row {number} of {path} has {len(line)} cells, and its first line names "
                 f"{len(columns)} columns."
             )
+        if sum(map(len, line)) > LARGEST_ROW:
+            raise Invalid(f"Nothing was sent: row {number} of {path} has more than {LARGEST_ROW:,} characters.")
     return ChangeTable(columns, rows)
 
 

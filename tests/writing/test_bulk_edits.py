@@ -132,6 +132,7 @@ def test_what_another_changed_meanwhile_is_not_overwritten(room, sessions):
         ("sessions", [("id", "json"), ("x", "1"), ("x", "2")], "'x' stands in the column 'id' of rows 2 and 3"),
         ("sessions", [("id", "json"), ("x", "1"), ("", "2")], "row 3 has nothing in the column 'id'"),
         ("sessions", [("id", "json"), ("x",)], "row 2 of"),
+        ("sessions", [("id", "json", "narrative"), ("x", "1" * 60_000, "2" * 60_000)], "more than 100,000 characters"),
         ("weighings", [("url", "weight"), ("x", "1")], "Weighings cannot be changed"),
         ("nothing", [("id", "json"), ("x", "1")], "no endpoint nothing"),
         ("notes", [("id", "image"), ("x", "y")], "image cannot be changed so"),

@@ -105,7 +105,7 @@ def test_five_hundred_staged_edits_are_reviewed_applied_and_taken_back(demo, hom
 
 
 def stage_one_of_each(room, session):
-    """A change, a new record and what names it, a new name and what has it, a delete; and a picture."""
+    """A change, a new record and what names it, a new name and what has it, a delete; and two pictures."""
     write(room.file("sessions", session), narrative="staged")
     write(room.file("subjects", "STAGED-1"), lab="cortexlab", nickname="STAGED-1")
     made = room.drive / "sessions" / "made.json"
@@ -116,13 +116,17 @@ def stage_one_of_each(room, session):
     (room.drive / "notes" / "figure.png").write_bytes(content.getvalue())
     note = room.drive / "notes" / "about.json"
     write(note, user="demo", content_type="session", object_id=key, text="about it", image="figure.png")
+    old = room.asking.send(
+        "POST", "/notes", {"user": "demo", "content_type": "session", "object_id": session, "text": ""}
+    )
+    run("cp", room.drive / "notes" / "figure.png", room.drive / "notes" / f"{old['id']}.png")
     write(made, narrative="changed")
     run("mv", room.file("subjects", "STAGED-1"), room.file("subjects", "STAGED-2"))
     weighing = room.drive / "weighings" / "w.json"
     write(weighing, subject="STAGED-2", weight=20)
     gone = room.asking.rows("/weighings?nickname=KS004")[0]["url"].rsplit("/", 1)[-1]
     run("rm", room.drive / "weighings" / f"{gone}.json")
-    return key, read(note)["id"], gone, content.getvalue()
+    return key, read(note)["id"], old["id"], gone, content.getvalue()
 
 
 def test_what_is_staged_outlives_a_kill_and_is_applied_with_the_servers_ids(demo, home):
@@ -132,32 +136,35 @@ def test_what_is_staged_outlives_a_kill_and_is_applied_with_the_servers_ids(demo
     with in_front(demo.url, home, options=("--stage", *FAST), **credentials) as (process, path):
         demo.clear_requests()
         killed = Writing(path, demo, asking, home)
-        made, note, gone, picture = stage_one_of_each(killed, session)
-        until(lambda: len(staged(killed)) == 8, "all are staged")
+        made, note, old, gone, picture = stage_one_of_each(killed, session)
+        until(lambda: len(staged(killed)) == 9, "all are staged")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        assert killed.writes() == []
+        assert killed.writes() == [("POST", "/notes")], "the test's own"
     with writing(demo, home, "--stage") as room:
-        assert "8 staged writes wait to be sent: `alyxfs diff --staged` shows what" in "".join(room.drive.log)
+        assert "9 staged writes wait to be sent: `alyxfs diff --staged` shows what" in "".join(room.drive.log)
         assert room.command("log", record=f"weighings/{gone}")[-1]["state"] == "staged"
         assert read(room.file("sessions", session))["narrative"] == "staged"
         shown = read(room.file("sessions", made))
         assert (shown["narrative"], shown["subject"]) == ("changed", "STAGED-2")
         assert [each["text"] for each in shown["notes"]] == ["about it"]
-        assert (room.drive / "notes" / f"{note}.png").read_bytes() == picture
+        for each in (note, old):
+            assert (room.drive / "notes" / f"{each}.png").read_bytes() == picture
         assert f"{gone}.json" not in os.listdir(room.drive / "weighings")
         assert {"STAGED-1.json", "STAGED-2.json"} & set(os.listdir(room.drive / "subjects")) == {"STAGED-2.json"}
         text = run_alyxfs(home, "status", str(room.drive.path)).stdout
-        assert "8 staged writes, nothing is sent before `alyxfs apply`" in text
+        assert "9 staged writes, nothing is sent before `alyxfs apply`" in text
         assert room.writes() == []
         code, text, errors = told(room, "apply")
         assert (code, errors) == (0, "")
-        assert "8 staged writes applied." in text
+        assert "9 staged writes applied." in text
         (real,) = asking.rows("/sessions?subject=STAGED-2")
         found = asking.get(f"/sessions/{real['id']}")
         assert real["id"] != made
         assert found["narrative"] == "changed"
         assert [each["text"] for each in found["notes"]] == ["about it"]
+        assert found["notes"][0]["image"]
+        assert asking.get(f"/notes/{old}")["image"]
         assert [each["weight"] for each in asking.rows("/weighings?nickname=STAGED-2")] == [20.0]
         assert gone not in str(asking.rows("/weighings?nickname=KS004"))
         assert asking.get(f"/sessions/{session}")["narrative"] == "staged"
@@ -203,23 +210,37 @@ def test_what_builds_on_another_is_neither_sent_before_it_nor_left_without_it(de
 
 
 def test_a_staged_delete_is_sent_only_if_the_record_is_as_it_was(demo, home):
+    """What was to be lost with it was agreed to when it was staged; the limit of deletes holds when it is sent."""
     asking = Asking(demo.url)
     kept, gone = (
         asking.send("POST", "/sessions", {"subject": "KS005", "narrative": text, "number": number})["id"]
         for number, text in enumerate(("kept", "gone"), 50)
     )
-    with writing(demo, home, "--stage") as room:
+    first, second, grown = (row["url"].rsplit("/", 1)[-1] for row in asking.get("/datasets?limit=3")["results"])
+    with writing(demo, home, "--stage", "--deletes-per-minute", "4") as room:
         for session in (kept, gone):
             run("rm", room.file("sessions", session))
-        until(lambda: len(staged(room)) == 2, "both are staged")
+        for dataset in (first, second, grown):
+            assert "the server would" in room.command("allow-deletes", path=f"datasets/{dataset}.json")
+            run("rm", room.file("datasets", dataset))
+        until(lambda: len(staged(room)) == 5, "all are staged")
         asking.send("PATCH", f"/sessions/{kept}", {"narrative": "of another"})
+        asking.send("POST", "/notes", {"user": "demo", "content_type": "dataset", "object_id": grown, "text": "new"})
+        code, _, errors = told(room, "apply")
+        assert code == 1
+        assert errors.count("Deleting is stopped") == 1
+        assert asking.get(f"/sessions/{kept}")["narrative"] == "of another"
+        room.command("allow-deletes", path=".")
         code, _, errors = told(room, "apply")
         assert code == 1
         assert "was changed since (narrative), so it is not deleted" in errors
-        assert asking.get(f"/sessions/{kept}")["narrative"] == "of another"
+        assert f"datasets/{grown}: datasets/{grown} is not deleted: more would be lost with it than when" in errors
+        assert {entry["record"] for entry in staged(room)} == {f"sessions/{kept}", f"datasets/{grown}"}
         assert gone not in str(asking.rows("/sessions?subject=KS005"))
         assert not room.file("sessions", kept).exists()
         told(room, "discard")
+        for place in (room.file("datasets", grown), room.file("sessions", kept)):
+            until(place.exists, "it is there again")
         assert read(room.file("sessions", kept))["narrative"] == "of another"
 
 
