@@ -10,7 +10,7 @@ from alyxfs.edits import cells, sets
 from alyxfs.tasks import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from alyxfs.control.socket import Handlers
     from alyxfs.edits import Editor, SaveResult
@@ -25,6 +25,13 @@ def tell_of(drive: Drive, changes: Invalidation, results: Iterable[SaveResult]) 
         drive.undone(result)
         touched |= {f"endpoint/{result.endpoint}", f"record/{result.endpoint}/"}
     changes.nodes(touched)
+
+
+def refuse_if_away(number: int, failures: Collection[errors.AlyxfsError]) -> None:
+    """Raise the last of the failures where so many, all that was tried, had the server away: the others would, too."""
+    away = [each for each in failures if isinstance(each, errors.Unreachable | errors.DeadlineExceeded)]
+    if away and len(away) == number:
+        raise away[-1]
 
 
 def of_bulk(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handlers:
@@ -46,6 +53,7 @@ def of_bulk(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handl
             raise errors.Invalid("What is to be edited are objects with a row, a key and cells.")
         outcomes: list[dict[str, Any]] = []
         results: list[SaveResult] = []
+        failures: list[errors.AlyxfsError] = []
 
         async def one(row: dict[str, Any]) -> None:
             key = cells.key_in(str(row.get("key")))
@@ -63,15 +71,18 @@ def of_bulk(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handl
             outcomes.append(outcome)
 
         def failed(row: dict[str, Any], error: errors.AlyxfsError) -> None:
+            failures.append(error)
             outcomes.append({"row": row.get("row"), "outcome": "failed", "sentence": str(error)})
 
         if in_set is None:
             await for_each(rows, one, at_once=sets.AT_ONCE, failed=failed)
+            refuse_if_away(len(rows), failures)
             return outcomes
         with sets.writing_in(in_set):
             await for_each(rows, one, at_once=sets.AT_ONCE, failed=failed)
         tell_of(drive, changes, results)
         await changes.settled()
+        refuse_if_away(len(rows), failures)
         return outcomes
 
     return {"begin-set": begin_set, "edited-columns": edited_columns, "edit": edit}

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
 from alyxfs.control.arguments import given, numbers_in, shown, writing
-from alyxfs.control.bulk import tell_of
+from alyxfs.control.bulk import refuse_if_away, tell_of
 from alyxfs.edits import entry_diff
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alyxfs.control.socket import Handlers
     from alyxfs.edits import Editor, Staging
     from alyxfs.kernel import Invalidation
@@ -38,9 +40,11 @@ def of_staged(drive: Drive, changes: Invalidation, editor: Editor | None, stagin
         return await stage().in_order(numbers_in(command))
 
     async def apply(command: dict[str, Any]) -> dict[str, Any]:
-        results, refused = await stage().apply(numbers_in(command), given(command, "set", int))
+        numbers = numbers_in(command)
+        results, refused = await stage().apply(numbers, given(command, "set", int))
         tell_of(drive, changes, results)
         await changes.settled()
+        refuse_if_away(len(numbers), refused.values())
         return await _told(len(results), refused)
 
     async def discard(command: dict[str, Any]) -> dict[str, Any]:
@@ -49,12 +53,12 @@ def of_staged(drive: Drive, changes: Invalidation, editor: Editor | None, stagin
         await changes.settled()
         return await _told(len(results), refused)
 
-    async def _told(done: int, refused: dict[int, str]) -> dict[str, Any]:
+    async def _told(done: int, refused: Mapping[int, errors.AlyxfsError]) -> dict[str, Any]:
         records = {number: await writing(editor).entry(number) for number in refused}
         return {
             "done": done,
             "refused": [
-                {"number": number, "record": f"{each.endpoint}/{each.key}", "sentence": refused[number]}
+                {"number": number, "record": f"{each.endpoint}/{each.key}", "sentence": str(refused[number])}
                 for number, each in sorted(records.items())
             ],
         }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import errors
 from alyxfs.control.arguments import given, number_in, numbers_in, shown, writing
-from alyxfs.control.bulk import of_bulk, tell_of
+from alyxfs.control.bulk import of_bulk, refuse_if_away, tell_of
 from alyxfs.control.staged import of_staged
 from alyxfs.edits import State, sets
 from alyxfs.tasks import for_each
 
 if TYPE_CHECKING:
+    from alyxfs import errors
     from alyxfs.control.socket import Handlers
     from alyxfs.edits import Editor, SaveResult, Staging
     from alyxfs.kernel import Invalidation
@@ -77,12 +77,14 @@ def _of_undo(drive: Drive, changes: Invalidation, editor: Editor | None, staging
             return await staging.editor.undo(number)
         results, refused = await staging.discard([number])
         if refused:
-            raise errors.Conflict(refused[number])
+            raise refused[number]
         return results[0]
 
     async def undo_some(command: dict[str, Any]) -> list[dict[str, Any]]:
         outcomes: list[dict[str, Any]] = []
         results: list[SaveResult] = []
+        failures: list[errors.AlyxfsError] = []
+        numbers = numbers_in(command)
 
         async def one(number: int) -> None:
             result = await take_back(number)
@@ -90,12 +92,14 @@ def _of_undo(drive: Drive, changes: Invalidation, editor: Editor | None, staging
             outcomes.append({"number": number, "done": True, "sentence": result.sentence})
 
         def failed(number: int, error: errors.AlyxfsError) -> None:
+            failures.append(error)
             outcomes.append({"number": number, "done": False, "sentence": str(error)})
 
         with sets.writing_in(given(command, "set", int)):
-            await for_each(numbers_in(command), one, at_once=sets.AT_ONCE, failed=failed)
+            await for_each(numbers, one, at_once=sets.AT_ONCE, failed=failed)
         tell_of(drive, changes, results)
         await changes.settled()
+        refuse_if_away(len(numbers), failures)
         return outcomes
 
     return {"undo": undo, "undo-some": undo_some}

@@ -7,9 +7,11 @@ one for as long as it sends or forgets something.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
+
+import trio
 
 from alyxfs import errors, file_locks
 from alyxfs.edits import sets
@@ -21,7 +23,7 @@ from alyxfs.private_files import open_file
 from alyxfs.tasks import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import AsyncGenerator, Collection, Iterator
     from pathlib import Path
 
     from alyxfs.alyx.metadata.cache import MetadataCache
@@ -69,14 +71,17 @@ class Staging:
         self._lock = lock
         self._shown = shown
         self._count = 0
+        self._one_command = trio.Lock()
         self._building: dict[int, set[int]] = {}
         """Which staged writes build on which, as :meth:`in_order` has found it: later ones change nothing of it."""
 
     async def load(self) -> list[str]:
         """Find out what earlier drives have staged, and show it; returns a sentence for each that cannot be shown."""
-        overlay, sentences = await self._laid_out()
+        entries = await self.entries()
+        overlay, sentences = await self._laid_out(entries)
         if self._shown is not None:
             self._shown.overlay = overlay
+            self._shown.besides = {each.number for each in entries} - {each.number for each in overlay}
         return sentences
 
     async def entries(self) -> list[Entry]:
@@ -89,7 +94,7 @@ class Staging:
     @property
     def count(self) -> int:
         """How many writes are staged, as far as this drive knows."""
-        return self._count if self._shown is None else len(list(self._shown.overlay))
+        return self._count if self._shown is None else len(list(self._shown.overlay)) + len(self._shown.besides)
 
     async def in_order(self, numbers: Collection[int]) -> list[list[int]]:
         """These, or all, in groups: those of one group are independent of each other, and come after earlier ones.
@@ -100,11 +105,13 @@ class Staging:
         self._building = order.builds_on(await self._overlay())
         return order.levels(chosen, self._building)
 
-    async def apply(self, numbers: Collection[int], in_set: int) -> tuple[list[SaveResult], dict[int, str]]:
-        """Send these; returns what came of those that were, and by number a sentence for each that was not."""
+    async def apply(
+        self, numbers: Collection[int], in_set: int
+    ) -> tuple[list[SaveResult], dict[int, errors.AlyxfsError]]:
+        """Send these; returns what came of those that were, and by number why each of the others was not."""
         results: list[SaveResult] = []
-        refused: dict[int, str] = {}
-        with self._alone():
+        refused: dict[int, errors.AlyxfsError] = {}
+        async with self._alone():
             if not self._building.keys() >= set(numbers):
                 self._building = order.builds_on(await self._overlay())
 
@@ -114,32 +121,33 @@ class Staging:
                 result = await self.editor.apply(number)
                 if self._shown is not None:
                     self._shown.overlay.sent(number, result.document)
+                    self._shown.besides.discard(number)
                 results.append(result)
 
             def failed(number: int, error: errors.AlyxfsError) -> None:
-                refused[number] = str(error)
+                refused[number] = error
 
             with sets.writing_in(in_set):
                 await for_each(numbers, one, at_once=sets.AT_ONCE, failed=failed)
-            for number, sentence in refused.items():
-                await in_thread(self._journal.note_staged, number, sentence)
+            for number, error in refused.items():
+                await in_thread(self._journal.note_staged, number, str(error))
             self._count -= len(results)
         return results, refused
 
-    async def discard(self, numbers: Collection[int]) -> tuple[list[SaveResult], dict[int, str]]:
+    async def discard(self, numbers: Collection[int]) -> tuple[list[SaveResult], dict[int, errors.AlyxfsError]]:
         """Forget these, or all, the newest first; the journal still knows them.
 
-        Returns what was, and by number a sentence for each on which later ones build that stay.
+        Returns what was, and by number a Conflict for each on which later ones build that stay.
         """
         results: list[SaveResult] = []
-        refused: dict[int, str] = {}
-        with self._alone():
+        refused: dict[int, errors.AlyxfsError] = {}
+        async with self._alone():
             overlay = await self._overlay()
             for number in reversed(await self._chosen(numbers)):
                 try:
                     results.append(await self._discard(overlay, number))
                 except errors.AlyxfsError as error:
-                    refused[number] = str(error)
+                    refused[number] = error
             self._count -= len(results)
         return results, refused
 
@@ -149,6 +157,8 @@ class Staging:
         found = overlay.record_of(number)
         if found is None:  # of no record, or of one that the server has no endpoint for
             await in_thread(partial(self._journal.record, number, State.WITHDRAWN, remark=sentence))
+            if self._shown is not None:
+                self._shown.besides.discard(number)
             return SaveResult(number, entry.endpoint, entry.key, None, {}, sentence)
         record, proposal = found
         in_the_way = overlay.in_the_way(record, proposal, record.first_before)
@@ -169,19 +179,20 @@ class Staging:
             kept.refuse_not_staged(await self.editor.entry(number), self._api.base_url)
         return sorted(set(numbers))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._shown is not None:  # which has the lock
-            yield
-            return
-        with having(self._lock):
-            yield
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        """One command at a time, so that nothing is sent by two; a drive that shows what is staged has the lock."""
+        async with self._one_command:
+            with nullcontext() if self._shown is not None else having(self._lock):
+                yield
 
     async def _overlay(self) -> Overlay:
-        return self._shown.overlay if self._shown is not None else (await self._laid_out())[0]
+        if self._shown is not None:
+            return self._shown.overlay
+        return (await self._laid_out(await self.entries()))[0]
 
-    async def _laid_out(self) -> tuple[Overlay, list[str]]:
-        return kept.overlay_of(await self.entries(), await self._metadata.schema(), self._api.address)
+    async def _laid_out(self, entries: list[Entry]) -> tuple[Overlay, list[str]]:
+        return kept.overlay_of(entries, await self._metadata.schema(), self._api.address)
 
     async def _refuse_too_early(self, needed: Collection[int]) -> None:
         waiting = [number for number in sorted(needed) if (await self.editor.entry(number)).state is State.STAGED]

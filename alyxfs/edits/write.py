@@ -202,6 +202,7 @@ class Exchange:
         """POST to an address that holds no records; returns its answer, None where it is only proposed."""
         if self._proposals is not None:
             await self.settle(write, State.PROPOSED, request=document)
+            self._proposals.besides.add(await self.enter(write))
             return None
         await in_thread(self.journal.mark_sent, await self.enter(write), document, None)
         self.checkpoint("marked sent")

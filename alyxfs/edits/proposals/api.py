@@ -66,6 +66,8 @@ class ProposedApi(Api):
         """Called when a proposal (its number in the journal) turns out to conflict, or no longer to."""
         self.forget: Callable[[str, str | None], None] = _forget_nothing
         """Called with the endpoint and look-up of records that come or go with another one, and with their lists."""
+        self.besides: set[int] = set()
+        """Proposals that no record shows: what is asked of addresses that hold none."""
         self.is_staging = False
         """Whether proposals outlive the drive."""
         self.server: Api = _Server(network, base_url, account, self._login)
