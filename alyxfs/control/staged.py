@@ -30,10 +30,12 @@ def of_staged(drive: Drive, changes: Invalidation, editor: Editor | None, stagin
 
     async def staged(command: dict[str, Any]) -> list[dict[str, Any]]:
         endpoint, _, key = given(command, "record", str, "").partition("/")
+        entries = await stage().entries()
+        lookup = (await writing(editor).described(endpoint)).lookup if endpoint and key else None
         return [
             {**shown(entry), "diff": entry_diff.diff(entry)}
-            for entry in await stage().entries()
-            if endpoint in {"", entry.endpoint} and key in {"", entry.key}
+            for entry in entries
+            if endpoint in {"", entry.endpoint} and key in {"", entry.key, (entry.after or {}).get(lookup or "id")}
         ]
 
     async def staged_order(command: dict[str, Any]) -> list[list[int]]:

@@ -138,6 +138,9 @@ def test_what_is_staged_outlives_a_kill_and_is_applied_with_the_servers_ids(demo
         killed = Writing(path, demo, asking, home)
         made, note, old, gone, picture = stage_one_of_each(killed, session)
         until(lambda: len(staged(killed)) == 9, "all are staged")
+        renamed = run_alyxfs(home, "diff", "--staged", str(killed.file("subjects", "STAGED-2"))).stdout
+        assert '+  "nickname": "STAGED-2"' in renamed
+        assert "sessions/" not in renamed
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         assert killed.writes() == [("POST", "/notes")], "the test's own"
@@ -260,7 +263,7 @@ def test_a_drive_that_does_not_show_what_is_staged_says_so_and_sends_it(demo, ho
         assert refused.returncode == 3
         assert "Another drive of this server is mounted with --stage" in refused.stderr
     words = "1 staged write waits to be sent; this drive does not show it."
-    for options in ((), ("--rw",), ("--rw", "--dry-run")):
+    for options in ((), ("--rw", "--dry-run"), ("--rw",)):
         with mounted(demo.url, home, *options, *FAST, expected_trouble="which was saved as") as drive:
             assert words in "".join(drive.log)
             other = Writing(drive, demo, asking, home)
@@ -282,7 +285,6 @@ def test_a_drive_that_does_not_show_what_is_staged_says_so_and_sends_it(demo, ho
             assert "alyxfs apply" in text
             assert f"[set {in_set}]" in text
             asking.send("PATCH", f"/sessions/{session}", {"narrative": before})
-            break
 
 
 def test_staging_and_a_dry_run_exclude_each_other(home):
