@@ -284,7 +284,7 @@ class Editor:
     async def apply(self, number: int) -> SaveResult:
         """Send a write that is staged; raises as any write does, Conflict where somebody changed the same since."""
         exchange = self._exchange
-        ids = await in_thread(exchange.journal.applied_ids, exchange.server)
+        ids = await in_thread(kept.given_ids, exchange.journal, exchange.server)
         entry = await in_thread(
             kept.as_of_today, exchange.journal, await self.entry(number), ids, await self._metadata.schema()
         )

@@ -194,8 +194,8 @@ class Journal:
         """What waits to be applied to this server, oldest first, with its documents."""
         return self._select("state = 'staged' AND server = ?", (server,), documents=True)
 
-    def note_staged(self, number: int, remark: str) -> None:
-        """Why a staged write is still staged."""
+    def note_staged(self, number: int, remark: str | None) -> None:
+        """What is to be said of a staged write, if it is still staged."""
         with self.transaction() as connection:
             connection.execute("UPDATE writes SET remark = ? WHERE number = ? AND state = 'staged'", (remark, number))
 

@@ -13,8 +13,6 @@ class ProposalJournal(Journal):
 
     _accepted = State.PROPOSED
     """The state of a proposal."""
-    _conflicting = State.CONFLICT
-    """That of one that what the server has now does not allow."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -40,7 +38,7 @@ class ProposalJournal(Journal):
 
     def note_conflict(self, number: int, conflict: str | None) -> None:
         """A proposal is in conflict with what the server has, or no longer."""
-        super().record(number, self._accepted if conflict is None else self._conflicting, remark=conflict)
+        super().record(number, self._accepted if conflict is None else State.CONFLICT, remark=conflict)
 
 
 class StagingJournal(ProposalJournal):
@@ -49,7 +47,7 @@ class StagingJournal(ProposalJournal):
     What applies them, or takes back what was sent, is no proposal.
     """
 
-    _accepted = _conflicting = State.STAGED
+    _accepted = State.STAGED
 
     def prepare(self, *arguments: Any, **values: Any) -> int:
         """See Journal."""
@@ -57,3 +55,7 @@ class StagingJournal(ProposalJournal):
         if values.get("applies") is not None or values.get("undo_of") is not None:
             self._own.discard(number)
         return number
+
+    def note_conflict(self, number: int, conflict: str | None) -> None:
+        """See ProposalJournal; what was sent or forgotten meanwhile stays that."""
+        self.note_staged(number, conflict)

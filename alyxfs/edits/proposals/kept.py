@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
-from alyxfs.alyx.identities import named_by
+from alyxfs.alyx.identities import UUID, named_by
 from alyxfs.edits import undo
 from alyxfs.edits.proposals import answers
 from alyxfs.edits.proposals.overlay import Overlay
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 def staged_entries(journal: Journal, server: str, schema: Schema) -> list[Entry]:
     """What is staged, oldest first, in terms of the records that the server has now. Blocks."""
-    ids = journal.applied_ids(server)
+    ids = given_ids(journal, server)
     return [as_of_today(journal, each, ids, schema) for each in journal.staged(server)]
+
+
+def given_ids(journal: Journal, server: str) -> dict[str, str]:
+    """The ids that new records had while they were staged, with those that the server gave them. Blocks."""
+    return {former: given for former, given in journal.applied_ids(server).items() if UUID.fullmatch(former)}
 
 
 def as_of_today(journal: Journal, entry: Entry, ids: Mapping[str, str], schema: Schema) -> Entry:
@@ -36,7 +41,7 @@ def as_of_today(journal: Journal, entry: Entry, ids: Mapping[str, str], schema: 
     applied = [
         Applied(staged.after or {}, done.after or {})
         for staged, done in journal.applied_of(entry.endpoint, entry.key)
-        if staged.number < entry.number
+        if staged.number < entry.number < done.number
     ]
     entry = replace(entry, before=based_on(entry.before, applied))
     endpoint = schema.endpoints.get(entry.endpoint)

@@ -135,7 +135,7 @@ class Overlay:
             record.origin, record.identity = key, rows.identity_of(record.endpoint, real, key)
             if record.key == proposal.key:
                 record.key = key
-            if key != proposal.key:
+            if key != proposal.key and UUID.fullmatch(proposal.key):
                 self._give_ids({proposal.key: key})
         elif proposal.renames:
             record.origin = key
