@@ -232,7 +232,7 @@ async def test_two_who_apply_the_same_at_once_send_it_once(demo, session, tmp_pa
 async def test_without_the_server_all_stays_staged_and_can_be_discarded(demo_directory, tmp_path):
     with running_demo(demo_directory, largest_file_mb=2, control=True) as demo:
         session = Asking(demo.url).rows("/sessions?subject=KS001")[0]["id"]
-        async with editing(demo.url, tmp_path, stage=True, deadline=2) as room:
+        async with editing(demo.url, tmp_path, stage=True, deadline=6) as room:
             for text in ("one", "two"):
                 await room.editor.save("sessions", session, None, draft({"narrative": text}))
             first, second = [entry.number for entry in await room.staging.entries()]
