@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alyxfs.alyx.quirks import new_records as quirks
+from alyxfs.alyx.quirks.writing import NOTES
+from alyxfs.edits.proposals.overlay import names_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alyxfs.edits.proposals.overlay import Overlay
     from alyxfs.edits.proposals.proposal import Proposal, ProposedRecord
 
+ANY = ""
+"""Stands for every endpoint."""
+
 
 def builds_on(overlay: Overlay) -> dict[int, set[int]]:
     """By the number of each proposal, those of the earlier ones without which it would not be the same, or not hold."""
     found: dict[int, set[int]] = {each.number: set() for each in overlay}
+    who_names = _who_names(overlay)
     for record in overlay.records():
         for place, later in enumerate(record.proposals):
             found[later.number] |= {each.number for each in record.proposals[:place] if _touch(each, later)}
-        naming = [each for each in record.proposals if each.method == "POST" or each.renames]
-        others = overlay.naming(record) if naming else []
-        for one in naming:
-            for other in others:
+        others = [*who_names.get((record.endpoint.name, record.key), ()), *who_names.get((ANY, record.key), ())]
+        for one in (each for each in record.proposals if each.method == "POST" or each.renames):
+            for other in (each for each in others if each not in record.proposals):
                 later, earlier = (other, one) if other.number > one.number else (one, other)
                 found[later.number].add(earlier.number)
     _add_freed_names(overlay, found)
@@ -36,6 +43,20 @@ def levels(numbers: Iterable[int], building: Mapping[int, set[int]]) -> list[lis
     for number, level in depth.items():
         grouped[level].append(number)
     return grouped
+
+
+def _who_names(overlay: Overlay) -> dict[tuple[str, str], list[Proposal]]:
+    """The proposals that name a record, by its endpoint and look-up; what notes are about may be of ANY endpoint."""
+    found: dict[tuple[str, str], list[Proposal]] = {}
+    for record in overlay.records():
+        fields = dict(quirks.REFERENCES.get(record.endpoint.name, {}))
+        if record.endpoint.name == NOTES:
+            fields["object_id"] = ANY
+        for proposal in record.proposals:
+            for field, endpoint in fields.items():
+                for name in names_in(proposal.document.get(field)):
+                    found.setdefault((endpoint, name), []).append(proposal)
+    return found
 
 
 def _touch(earlier: Proposal, later: Proposal) -> bool:

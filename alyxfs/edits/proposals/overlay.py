@@ -193,7 +193,7 @@ class Overlay:
                 proposal
                 for each in others
                 for proposal in each.proposals
-                if any(record.key in _names_in(proposal.document.get(field)) for field in fields)
+                if any(record.key in names_in(proposal.document.get(field)) for field in fields)
             ]
         return found
 
@@ -270,7 +270,8 @@ def _give_back(record: ProposedRecord) -> None:
     record.takes_with_it.clear()
 
 
-def _names_in(value: Any) -> list[str]:
+def names_in(value: Any) -> list[str]:
+    """The look-ups in a field that names records, by name or address."""
     values = value if isinstance(value, list) else [value]
     return [id_at_the_end(each) for each in values if isinstance(each, str)]
 
