@@ -83,7 +83,8 @@ def _sum_up(outcomes: list[dict[str, Any]], in_set: int | None, word: str) -> No
     done = f"{counted(numbers['would change'], 'record')} would change" if in_set is None else ""
     done = done or f"{counted(numbers['changed'], 'record')} {word}"
     as_before = f", {numbers['same']:,} had these values already" if numbers["same"] else ""
-    say(f"{done}{as_before}{f', {failed:,} failed' if failed else ''}. {_how_to_take_back(in_set)}".rstrip())
+    how = _how_to_take_back(in_set) if numbers["changed"] else ""
+    say(f"{done}{as_before}{f', {failed:,} failed' if failed else ''}. {how}".rstrip())
     if failed:
         raise AlyxfsError(f"{counted(failed, 'row')} of {len(outcomes):,} failed, for the reasons above.")
 

@@ -52,7 +52,7 @@ def apply(numbers: tuple[int, ...], drive: Path | None) -> None:
     left = f", {len(refused):,} not" if refused else ""
     say(f"{counted(done, 'staged write')} applied{left}. {how if done else ''}".rstrip())
     if refused:
-        raise AlyxfsError(f"{counted(len(refused), 'staged write')} stay staged, for the reasons above.")
+        raise AlyxfsError(f"Still staged, for the reasons above: {counted(len(refused), 'write')}.")
 
 
 @click.command()
@@ -68,7 +68,7 @@ def discard(numbers: tuple[int, ...], drive: Path | None) -> None:
     _tell(told["refused"])
     say(f"{counted(told['done'], 'staged write')} discarded.")
     if told["refused"]:
-        raise AlyxfsError(f"{counted(len(told['refused']), 'staged write')} stay staged, for the reasons above.")
+        raise AlyxfsError(f"Still staged, for the reasons above: {counted(len(told['refused']), 'write')}.")
 
 
 def _tell(refused: list[dict[str, Any]]) -> None:
