@@ -106,8 +106,7 @@ async def open_known(plan: Plan, folder: Path, network: Network, account: Accoun
     Raises ConfigurationError, and what the first requests raise.
     """
     settings, snapshot, about = plan.settings, await _unpacked(plan), None
-    times_to_live = settings.times_to_live()
-    is_proposing = settings.rw and settings.dry_run
+    times_to_live, is_proposing = settings.times_to_live(), settings.sends_nothing
     async with AsyncExitStack() as stack:
         api: Api
         freshness: Freshness

@@ -30,9 +30,11 @@ from alyxfs.control.figures import Places as PlacesOfDrive
 from alyxfs.control.figures import figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
-from alyxfs.edits import Editor, Journal, State
+from alyxfs.control.words import staged_words
+from alyxfs.edits import Editor, Journal, Staging, State, count_staged
 from alyxfs.edits.expiry import expire
-from alyxfs.edits.proposals import ProposalJournal, ProposedApi
+from alyxfs.edits.proposals import ProposalJournal, ProposedApi, StagingJournal
+from alyxfs.edits.staging import LOCK, having
 from alyxfs.edits.state_directory import JOURNAL, REJECTED, move_from_cache
 from alyxfs.files import open_file_cache
 from alyxfs.files.disk.places import Places
@@ -165,12 +167,17 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
         drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
-        editor = None
+        editor = staging = None
         state = USER_STATE / "servers" / folder_name(plan.server)
-        if settings.rw:
-            editor = await _allow_writing(
+        if settings.writable:
+            editor, staging = await _allow_writing(
                 plan, stack, drive, api, known.access, metadata, tasks, changes, place.server, state
             )
+        else:
+            waiting = await trio.to_thread.run_sync(count_staged, state / JOURNAL, api.base_url)
+            drive.staged = lambda: waiting
+        if drive.staged():
+            log.info("%s", staged_words(drive.staged(), shows=settings.stage))
         operations = kernel.Kernel(
             drive,
             changes,
@@ -182,7 +189,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         drive.figures = partial(figures, operations, files, account, places)
         drive.snapshot = known.about_snapshot
         copying = partial(copy_known, metadata, catalogue, store, sizes)
-        commands = handlers(drive, changes, operations.traces, editor, copying)
+        commands = handlers(drive, changes, operations.traces, editor, staging, copying)
         await stack.enter_async_context(serving_control(socket, commands))
         if settings.trace:
             await stack.enter_async_context(_traced(plan, drive, operations.traces.begin_for_all()))
@@ -195,7 +202,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
             plan.mount_point,
             f"alyxfs:{plan.server}",
             ready,
-            writable=settings.rw,
+            writable=settings.writable,
             allow_other=settings.allow_other,
             read_ahead=settings.kernel_read_ahead,
         )
@@ -212,34 +219,38 @@ async def _allow_writing(
     changes: kernel.Invalidation,
     known_here: Path,
     state: Path,
-) -> Editor:
+) -> tuple[Editor, Staging | None]:
     """The writing side: journal, editor and editing session; what a killed drive left unfinished is settled first."""
     settings = plan.settings
     claim_folder(USER_STATE)
     claim_folder(state)
     if claims.why_unshared(state) is not None:
         stack.enter_context(claims.claimed(state))
+    if settings.stage:
+        stack.enter_context(having(state / LOCK))
     proposals = api if isinstance(api, ProposedApi) else None
-    journal = await trio.to_thread.run_sync(ProposalJournal if proposals else Journal, state / JOURNAL)
+    kind = StagingJournal if settings.stage else ProposalJournal if proposals else Journal
+    journal = await trio.to_thread.run_sync(kind, state / JOURNAL)
     stack.callback(journal.close)
     rejected = state / REJECTED
     for sentence in await trio.to_thread.run_sync(move_from_cache, known_here, journal, rejected):
         log.info("%s", sentence)
-    editor = Editor(
-        api,
-        metadata,
-        journal,
-        rejected,
-        proposals=proposals,
+    editing = partial(
+        Editor,
+        metadata=metadata,
+        journal=journal,
+        rejected_directory=rejected,
         allow_deletes=not settings.no_delete,
         deletes_per_minute=settings.deletes_per_minute,
         user=access.account.user,
     )
+    editor = editing(api, proposals=proposals)
+    sender = editing(proposals.server) if proposals and settings.stage else editor
     if await access.may_only_read():
         drive.may_only_read = True
         log.info("%s", ONLY_READS)
         drive.errors.note("mount", "/", ONLY_READS)
-    for sentence in await editor.recover():
+    for sentence in await sender.recover():
         log.info("%s", sentence)
         drive.errors.note("recovery", "journal", sentence)
     for entry in await editor.entries(last=REMEMBERED_REFUSALS, states=[state.value for state in NOT_DONE]):
@@ -249,10 +260,35 @@ async def _allow_writing(
         for sentence in await trio.to_thread.run_sync(remove):
             log.info("%s", sentence)
             drive.errors.note("expiry", "journal", sentence)
-    editing = EditingSession(editor, metadata, tasks, changes.nodes, drive.errors.note)
-    drive.allow_writing(editing, rejected)
-    stack.push_async_callback(_finish, editing)
-    return editor
+    staging = None
+    if proposals is None or settings.stage:
+        staging = await _what_is_staged(drive, api, metadata, sender, journal, state / LOCK)
+    else:
+        waiting = await trio.to_thread.run_sync(count_staged, state / JOURNAL, api.base_url)
+        drive.staged = lambda: waiting
+    session = EditingSession(editor, metadata, tasks, changes.nodes, drive.errors.note)
+    drive.allow_writing(session, rejected)
+    stack.push_async_callback(_finish, session)
+    return editor, staging
+
+
+async def _what_is_staged(
+    drive: Drive, api: Api, metadata: MetadataCache, sender: Editor, journal: Journal, lock: Path
+) -> Staging:
+    """What earlier drives have staged, which one with ``--stage`` shows."""
+    shown = api if isinstance(api, ProposedApi) else None
+    staging = Staging(sender, api if shown is None else shown.server, metadata, journal, lock, shown)
+    for sentence in await staging.load():
+        log.info("%s", sentence)
+        drive.errors.note("staged", "journal", sentence)
+    if shown is not None:
+        shown.is_staging = True
+    if shown is not None and staging.count:
+        for endpoint in (await metadata.schema()).endpoints:  # what was known is as the server has it
+            metadata.outdate(endpoint)
+            metadata.outdate_details(endpoint)
+    drive.staged = lambda: staging.count
+    return staging
 
 
 def _traced(plan: Plan, drive: Drive, trace: kernel.Trace) -> AbstractAsyncContextManager[None]:

@@ -54,6 +54,11 @@ class Settings:
         False,
         "With --rw: send no write; the drive looks as if each had been accepted, until it is unmounted.",
     )
+    stage: bool = _option(
+        False,
+        "As --rw for programs, but what they save, make, rename and delete is kept, shown on the drive and sent to "
+        "nobody: `alyxfs diff --staged` reviews it, `alyxfs apply` sends and `alyxfs discard` forgets it.",
+    )
     no_delete: bool = _option(False, "With --rw: refuse every delete.")
     deletes_per_minute: int = _option(
         20, "With --rw: more deletes than this stop all deletes until `alyxfs allow-deletes`.", "deletes"
@@ -155,6 +160,16 @@ class Settings:
         False, "Log a line for each request of the kernel and each HTTP request, with its time and its bytes."
     )
 
+    @property
+    def writable(self) -> bool:
+        """Whether programs may save."""
+        return self.rw or self.stage
+
+    @property
+    def sends_nothing(self) -> bool:
+        """Whether what programs save reaches no server by itself."""
+        return self.stage or (self.rw and self.dry_run)
+
     def times_to_live(self) -> dict[str, float]:
         """Those that single endpoints have, in seconds. Raises ConfigurationError for what is none."""
         found = {}
@@ -202,7 +217,12 @@ def load(server: str, given: Mapping[str, Any], path: Path | None = None) -> Set
         if option.metadata["is_path"] and (value := values.get(option.name)):
             # Meant from where the user stands: a drive in the background stands elsewhere.
             values[option.name] = type(value)(Path(value).expanduser().absolute())
-    return Settings(**values)
+    chosen = Settings(**values)
+    if chosen.stage and chosen.dry_run:
+        raise ConfigurationError(
+            "--stage keeps what is written and --dry-run forgets it at the unmount: give one of them."
+        )
+    return chosen
 
 
 def _from_file(path: Path, server: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from alyxfs.cli.mount_point import mount_point_at
 from alyxfs.cli.printing import say
 from alyxfs.cli.secrets import secret_from
 from alyxfs.cli.shown_files import server_of, shown_files
+from alyxfs.control.words import staged_words
 from alyxfs.errors import ConfigurationError
 from alyxfs.known import Plan
 from alyxfs.net import check_environment
@@ -93,27 +94,32 @@ def mount(
     chosen = settings.load(server, flags)
     refuse_without_rw(flags, chosen, lambda name: f"--{name.replace('_', '-')}")
     if snapshot is not None:
-        if flags.get("rw") or flags.get("watch"):
-            raise click.UsageError("A snapshot neither changes nor can be changed: --rw and --watch do not go with it.")
-        chosen = replace(chosen, rw=False, watch=0.0)  # in the settings file they are for other drives
+        if flags.get("rw") or flags.get("stage") or flags.get("watch"):
+            raise click.UsageError(
+                "A snapshot neither changes nor can be changed: --rw, --stage and --watch do not go with it."
+            )
+        chosen = replace(chosen, rw=False, stage=False, watch=0.0)  # in the settings file they are for other drives
     if token_file is not None:
         token = secret_from(token_file, "token")
     check_environment()
-    dry_run = " (dry run: nothing is sent)" if chosen.rw and chosen.dry_run else ""
+    note = " (staged: nothing is sent before `alyxfs apply`)" if chosen.stage else ""
+    note = " (dry run: nothing is sent)" if chosen.sends_nothing and not chosen.stage else note
     with mount_point_at(directory, kept_in(chosen)) as mount_point:
         only = shown_files(Path(chosen.only), server, mount_point) if chosen.only else None
         plan = Plan(server, mount_point, chosen, user=user, token=token, only=only, snapshot=snapshot)
         plan = replace(plan, is_server_named=is_named, digest=digest)
         if foreground:
             daemon.log_to_terminal(debug=chosen.debug)
-            mounting.run(plan, lambda: say(f"{server} is mounted at {mount_point}{dry_run}."))
+            mounting.run(plan, lambda: say(f"{server} is mounted at {mount_point}{note}."))
         else:
             log_file = daemon.log_path(mount_point)
             plan = replace(plan, log=log_file)
             daemon.run_in_background(lambda ready: mounting.run(plan, ready), log_file, debug=chosen.debug)
-            say(f"{server} is mounted at {mount_point}{dry_run}; help is in {mount_point}/.alyxfs/help.md.")
+            say(f"{server} is mounted at {mount_point}{note}; help is in {mount_point}/.alyxfs/help.md.")
             say(f"It logs to {log_file}.")
             state = state_of(mount_point)
+            if state["staged"]:
+                say(staged_words(state["staged"], shows=state.get("staging", False)))
             for sentence in [*state["cache_remarks"], *state["differences"]]:
                 say(sentence)
             if state["may_only_read"]:
@@ -154,10 +160,11 @@ def server_of_snapshot(path: Path, named: str | None) -> tuple[str, str]:
 def refuse_without_rw(given: Mapping[str, Any], chosen: settings.Settings, written: Callable[[str], str]) -> None:
     """Raise UsageError where what is given says how to write on a drive that does not; ``written`` as it was given."""
     for name in NEED_RW:
-        if given.get(name) and not chosen.rw:
+        if given.get(name) and not chosen.writable:
             raise click.UsageError(f"{written(name)} says how to write: it needs {written('rw')}.")
-    if chosen.only and chosen.rw:
-        raise click.UsageError(f"{written('only')} shows what was read: it cannot be together with {written('rw')}.")
+    if chosen.only and chosen.writable:
+        mode = written("stage" if chosen.stage else "rw")
+        raise click.UsageError(f"{written('only')} shows what was read: it cannot be together with {mode}.")
 
 
 def kept_in(chosen: settings.Settings) -> list[Path]:

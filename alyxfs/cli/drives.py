@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from alyxfs.control.client import send_command
 from alyxfs.errors import AccessDenied, ConfigurationError
 from alyxfs.private_files import user_name
+
+drive_option = click.option(
+    "--drive",
+    type=click.Path(path_type=Path),
+    help="A place in the drive. Default: the directory you are in, else the only drive that is mounted.",
+)
 
 MOUNT_TABLE = Path("/proc/self/mountinfo")
 FILE_SYSTEM = "fuse.alyxfs"

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alyxfs.cli.drives import ask_drive, drive_root, path_inside, the_drive
+from alyxfs import file_names
+from alyxfs.cli.batches import in_batches
+from alyxfs.cli.drives import ask_drive, drive_option, drive_root, path_inside, state_of, the_drive
 from alyxfs.cli.printing import folded, say, show_lines
-from alyxfs.errors import ConfigurationError
+from alyxfs.cli.status import counted
+from alyxfs.control.client import send_command
+from alyxfs.errors import AlyxfsError, ConfigurationError
 from alyxfs.visible_text import escaped, one_line
 
 if TYPE_CHECKING:
@@ -31,18 +35,26 @@ FOLLOWED = 200
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
-_STATES = ("prepared", "sent", "done", "refused", "conflict", "unknown", "proposed", "withdrawn", "dry-run")
+_STATES = (
+    "prepared",
+    "sent",
+    "done",
+    "refused",
+    "conflict",
+    "unknown",
+    "proposed",
+    "withdrawn",
+    "staged",
+    "applied",
+    "dry-run",
+)
 NOT_DONE = ("refused", "conflict", "unknown")
+NOT_WHOLE = "Not as before"
+"""In the sentence of an undo that does not bring everything back."""
 NOTIFIER = "notify-send"
 """Of libnotify."""
 LARGEST_NUMBER = 2**63 - 1
 """Of a row of the journal (SQLite's own limit)."""
-
-_drive = click.option(
-    "--drive",
-    type=click.Path(path_type=Path),
-    help="A place in the drive. Default: the directory you are in, else the only drive that is mounted.",
-)
 
 
 def _since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
@@ -63,6 +75,9 @@ def _since(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--since", callback=_since, help="A day or time, or how long ago: 2024-05-01, 2024-05-01T12:30, 2h, 7d.")
 @click.option("--record", help="Of one record, as subjects/KS022, or of one endpoint, as subjects.")
 @click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Repeat it for several.")
+@click.option(
+    "--set", "in_set", type=click.IntRange(1, LARGEST_NUMBER), help="Those of one set: `edit`, `apply`, `undo --set`."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens: writes, refusals, errors. Ctrl-C ends it.")
 @click.option("--notify", is_flag=True, help="With --follow: show what was refused on the desktop, too (notify-send).")
@@ -72,6 +87,7 @@ def log(
     since: float | None,
     record: str | None,
     states: tuple[str, ...],
+    in_set: int | None,
     as_json: bool,
     follow: bool,
     notify: bool,
@@ -85,8 +101,10 @@ def log(
         raise ConfigurationError(f"{NOTIFIER} was not found: install the package libnotify-bin.")
     if record is not None:
         record = record.strip("/").removesuffix(".json")
-    last = None if every else LAST + 1
-    entries = _ask(directory, "log", last=last, since=since, record=record, states=states)
+    last = None if every or in_set else LAST + 1
+    if in_set and not as_json:
+        say(_set_words(_ask(directory, "set", number=in_set)))
+    entries = _ask(directory, "log", last=last, since=since, record=record, states=states, set=in_set)
     if last is not None and len(entries) == last:
         del entries[0]
         say(f"The last {LAST} are shown; `alyxfs log --all` shows those before them, too.", err=True)
@@ -97,7 +115,7 @@ def log(
     if follow:
         with suppress(KeyboardInterrupt):
             root = drive_root(directory) if directory else the_drive()
-            _follow(root, entries, notify=notify, record=record, states=states)
+            _follow(root, entries, notify=notify, record=record, states=states, set=in_set)
 
 
 def _follow(root: Path, shown: list[dict[str, Any]], *, notify: bool, **wanted: Any) -> None:
@@ -140,19 +158,80 @@ def _error_lines(root: Path) -> list[str]:
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(1, LARGEST_NUMBER))
-@_drive
-def diff(number: int, drive: Path | None) -> None:
-    """Show what write NUMBER changed, or would have changed."""
+@click.argument("what", metavar="NUMBER|PATH", required=False)
+@click.option(
+    "--staged", is_flag=True, help="Of all that is staged, or of it what is of the record or endpoint at PATH."
+)
+@drive_option
+def diff(what: str | None, staged: bool, drive: Path | None) -> None:
+    """Show what write NUMBER changed, or would have changed; or with --staged what `alyxfs apply` would send."""
+    if staged:
+        root = drive_root(Path(what)) if what else drive_root(drive) if drive else the_drive()
+        _show_staged(root, path_inside(Path(what), root) if what else ".")
+        return
+    if what is None:
+        raise click.UsageError("This takes the number of a write, or --staged.")
+    number = click.IntRange(1, LARGEST_NUMBER)(what)
     show_lines(_ask(drive, "diff", number=number).removesuffix("\n").split("\n"), _COLOURS)
 
 
+def _show_staged(root: Path, path: str) -> None:
+    """The diffs of what is staged below a path of the drive, each below the line of the log that tells of it."""
+    endpoint, _, name = path.partition("/")
+    key = file_names.decode(name.removesuffix(".json")) if name.endswith(".json") else ""
+    entries = ask_drive(root, "staged", record="" if path == "." else f"{endpoint}/{key}")
+    if not entries:
+        say("Nothing is staged.")
+        return
+    lines = [
+        line for entry in entries for line in (*_described(entry), *entry["diff"].removesuffix("\n").split("\n"), "")
+    ]
+    show_lines(lines, _COLOURS)
+
+
 @click.command()
-@click.argument("number", type=click.IntRange(1, LARGEST_NUMBER))
-@_drive
-def undo(number: int, drive: Path | None) -> None:
-    """Take write NUMBER back, unless somebody changed the same since."""
-    say(_ask(drive, "undo", number=number))
+@click.argument("number", type=click.IntRange(1, LARGEST_NUMBER), required=False)
+@click.option(
+    "--set", "in_set", type=click.IntRange(1, LARGEST_NUMBER), help="All writes of this set, the newest first."
+)
+@drive_option
+def undo(number: int | None, in_set: int | None, drive: Path | None) -> None:
+    """Take write NUMBER back, or all of a set, unless somebody changed the same since."""
+    if (number is None) == (in_set is None):
+        raise click.UsageError("This takes the number of a write, or --set with that of a set.")
+    root = drive_root(drive) if drive else the_drive()
+    if number is not None:
+        say(ask_drive(root, "undo", number=number))
+        return
+    _undo_set(Path(state_of(root)["control_socket"]), in_set)
+
+
+def _undo_set(socket: Path, in_set: int | None) -> None:
+    """Take back what is left of a set; raises AlyxfsError where some of it stays."""
+    found = send_command(socket, "set", number=in_set)
+    if not found["to_undo"]:
+        say(f"Set {in_set} has nothing that could be taken back.")
+        return
+    undoing = send_command(socket, "begin-set", made_by=f"alyxfs undo --set {in_set}")
+    outcomes: list[dict[str, Any]] = []
+
+    def some(batch: list[int]) -> None:
+        told = send_command(socket, "undo-some", numbers=batch, set=undoing)
+        outcomes.extend(told)
+        for each in told:
+            if not each["done"] or NOT_WHOLE in each["sentence"]:
+                say(one_line(f"Write {each['number']}: {each['sentence']}"), err=True)
+
+    in_batches(found["to_undo"], some, f"`alyxfs undo --set {in_set}` goes on.")
+    done = sum(each["done"] for each in outcomes)
+    say(f"{done:,} of {counted(len(outcomes), 'write')} of set {in_set} are taken back (as set {undoing}).")
+    if done < len(outcomes):
+        raise AlyxfsError(f"{counted(len(outcomes) - done, 'write')} of set {in_set} stay, for the reasons above.")
+
+
+def _set_words(found: dict[str, Any]) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["time"]))
+    return f"Set {found['number']}, {stamp}: {found['made_by']}"
 
 
 @click.command("allow-deletes")
@@ -172,8 +251,9 @@ def _described(entry: dict[str, Any]) -> Iterator[str]:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["time"]))
     fields = f"  ({', '.join(entry['fields'])})" if entry["fields"] else ""
     undone = f" of {entry['undo_of']}" if entry["undo_of"] else ""
+    in_set = f"  [set {entry['set']}]" if entry["set"] else ""
     record = one_line(f"{entry['record']}{fields}")
-    line = f"{entry['number']:>6}  {stamp}  {entry['state']:<9}  {entry['operation']}{undone} {record}"
+    line = f"{entry['number']:>6}  {stamp}  {entry['state']:<9}  {entry['operation']}{undone} {record}{in_set}"
     yield from folded(line, indent=8)
     if entry["remark"]:
         yield from folded(f"{' ' * 8}{one_line(entry['remark'])}", indent=8)

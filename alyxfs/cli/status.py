@@ -19,6 +19,7 @@ from rich.text import Text
 from alyxfs.cli.drives import ask_drive, drive_root, drives, state_of, status_text, the_drive
 from alyxfs.cli.mount_point import in_time
 from alyxfs.cli.printing import say, say_of
+from alyxfs.control.words import staged_words
 from alyxfs.errors import AlyxfsError
 from alyxfs.visible_text import escaped
 
@@ -112,11 +113,20 @@ def kind_of(state: dict[str, Any]) -> str:
         return "snapshot"
     if not state["writable"]:
         return "read-only"
-    if not state.get("dry_run"):  # a drive of an earlier version does not say
+    is_staging = state.get("staging")  # a drive of an earlier version does not say
+    if not state.get("dry_run") and not is_staging:
         return "writable"
     conflicts = state["proposals_in_conflict"]
     conflicting = f" ({conflicts:,} in conflict with the server)" if conflicts else ""
+    if is_staging:
+        return f"{counted(state['staged'], 'staged write')}{conflicting}, nothing is sent before `alyxfs apply`"
     return f"dry run: {counted(state['proposals'], 'proposal')}{conflicting}, nothing is sent"
+
+
+def _staged(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where a drive does not show what is staged."""
+    number = state.get("staged", 0)  # a drive of an earlier version does not say
+    return [("staged", staged_words(number, shows=False))] if number and not state.get("staging") else []
 
 
 def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, str]]:
@@ -124,6 +134,7 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     since = naturaldelta(now - state["mounted_at"])
     lines = [
         ("drive", f"{root}, {kind_of(state)}, mounted {since} ago (alyxfs {state['alyxfs']})"),
+        *_staged(state),
         ("server", f"{state['server']}, {counted(state['api_requests'], 'request')} ({_last_minute(state, 'api')})"),
     ]
     if snapshot := state.get("snapshot"):  # a drive of an earlier version does not say

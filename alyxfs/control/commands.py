@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
+from alyxfs.control.arguments import given, paths_in
+from alyxfs.control.writing import of_writing
 from alyxfs.tree import manifest
 from alyxfs.tree.explain import explain as explain_path
 from alyxfs.tree.files_at import describe_files
@@ -15,12 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alyxfs.control.socket import Handlers
-    from alyxfs.edits import Editor, Entry
+    from alyxfs.edits import Editor, Staging
     from alyxfs.kernel import Invalidation, Trace, Traces
     from alyxfs.tree import Drive
-
-LARGEST_NUMBER = 2**63
-"""SQLite knows no larger ones."""
 
 
 def handlers(
@@ -28,24 +27,28 @@ def handlers(
     changes: Invalidation,
     traces: Traces,
     editor: Editor | None,
+    staging: Staging | None,
     copy_known: Callable[[Path], Awaitable[dict[str, int]]],
 ) -> Handlers:
-    """By the name of the command; those of writing only where the drive is writable.
+    """By the name of the command; those of writing refuse where the drive is read-only.
 
     ``copy_known`` puts what the drive knows into a folder.
     """
 
     async def refresh(command: dict[str, Any]) -> None:
-        changes.nodes(await drive.refresh(_given(command, "path", str)))
+        changes.nodes(await drive.refresh(given(command, "path", str)))
         await changes.settled()
 
     async def explain(command: dict[str, Any]) -> list[str]:
-        return await explain_path(drive, _given(command, "path", str))
+        return await explain_path(drive, given(command, "path", str))
 
     async def snapshot(command: dict[str, Any]) -> dict[str, int]:
-        if drive.status()["dry_run"]:
-            raise errors.NotAllowed("What a drive with --dry-run shows is not true: make a snapshot of another one.")
-        return await copy_known(Path(_given(command, "folder", str)))
+        status = drive.status()
+        if status["dry_run"] or status.get("staging"):
+            raise errors.NotAllowed(
+                "What a drive with --dry-run or --stage shows is not true: make a snapshot of another one."
+            )
+        return await copy_known(Path(given(command, "folder", str)))
 
     return {
         "snapshot": snapshot,
@@ -53,16 +56,16 @@ def handlers(
         "explain": explain,
         **_of_files(drive),
         **_of_traces(drive, traces),
-        **_of_writing(drive, changes, editor),
+        **of_writing(drive, changes, editor, staging),
     }
 
 
 def _of_files(drive: Drive) -> Handlers:
     async def pin(command: dict[str, Any]) -> list[dict[str, object]]:
-        return await pin_files(drive, _paths(command))
+        return await pin_files(drive, paths_in(command))
 
     async def unpin(command: dict[str, Any]) -> int:
-        return await unpin_files(drive, _paths(command))
+        return await unpin_files(drive, paths_in(command))
 
     async def pinned(command: dict[str, Any]) -> dict[str, int]:
         del command
@@ -73,10 +76,10 @@ def _of_files(drive: Drive) -> Handlers:
         return await list_pinned(drive)
 
     async def files(command: dict[str, Any]) -> list[dict[str, object]]:
-        return await describe_files(drive, _paths(command))
+        return await describe_files(drive, paths_in(command))
 
     async def tidy(command: dict[str, Any]) -> dict[str, int] | None:
-        directory, limit = _given(command, "directory", str), _given(command, "limit", int, None)
+        directory, limit = given(command, "directory", str), given(command, "limit", int, None)
         if not drive.files.directory.is_relative_to(directory):
             return None
         if limit is not None:
@@ -89,10 +92,10 @@ def _of_files(drive: Drive) -> Handlers:
 
 def _of_traces(drive: Drive, traces: Traces) -> Handlers:
     async def trace(command: dict[str, Any]) -> None:
-        traces.begin(_given(command, "process", int), _given(command, "asker", int))
+        traces.begin(given(command, "process", int), given(command, "asker", int))
 
     async def traced(command: dict[str, Any]) -> dict[str, object]:
-        return _traced(traces.end(_given(command, "asker", int)))
+        return _traced(traces.end(given(command, "asker", int)))
 
     async def traced_so_far(command: dict[str, Any]) -> dict[str, object]:
         del command
@@ -107,7 +110,7 @@ def _of_traces(drive: Drive, traces: Traces) -> Handlers:
         return await manifest.facts(drive.metadata, _read(command))
 
     async def documents(command: dict[str, Any]) -> dict[str, Any]:
-        return dict(await drive.metadata.documents(_given(command, "endpoint", str)))
+        return dict(await drive.metadata.documents(given(command, "endpoint", str)))
 
     return {
         "trace": trace,
@@ -125,84 +128,7 @@ def _traced(trace: Trace) -> dict[str, object]:
 
 def _read(command: dict[str, Any]) -> list[dict[str, Any]]:
     """Entries of a manifest."""
-    read: list[dict[str, Any]] = _given(command, "read", list)
+    read: list[dict[str, Any]] = given(command, "read", list)
     if not all(isinstance(one, dict) and isinstance(one.get("path"), str) and "kind" in one for one in read):
         raise errors.Invalid("Entries of a manifest are objects with a path and a kind.")
     return read
-
-
-def _of_writing(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handlers:
-    async def log(command: dict[str, Any]) -> list[dict[str, Any]]:
-        endpoint, _, key = _given(command, "record", str, "").partition("/")
-        last, since = _given(command, "last", int, None), _given(command, "since", float, None)
-        found = await _writing(editor).entries(
-            last=last,
-            since=since,
-            record=(endpoint, key) if endpoint else None,
-            states=[state for state in _given(command, "states", list, []) if isinstance(state, str)],
-        )
-        return [_shown(entry) for entry in found]
-
-    async def diff(command: dict[str, Any]) -> str:
-        return await _writing(editor).diff(_number(command))
-
-    async def undo(command: dict[str, Any]) -> str:
-        result = await _writing(editor).undo(_number(command))
-        drive.undone(result)
-        changes.nodes([f"endpoint/{result.endpoint}", f"record/{result.endpoint}/"])
-        await changes.settled()
-        return result.sentence
-
-    async def allow_deletes(command: dict[str, Any]) -> str:
-        path = _given(command, "path", str, "")
-        if not path or path == ".":
-            _writing(editor).guard.lift()
-            return "Deletes are allowed again."
-        endpoint, key = await drive.record_at(path)
-        return await _writing(editor).consent_to_delete(endpoint, key)
-
-    return {"log": log, "diff": diff, "undo": undo, "allow-deletes": allow_deletes}
-
-
-def _number(command: dict[str, Any]) -> int:
-    """Of a write in the journal, as the command names it."""
-    return cast("int", _given(command, "number", int))
-
-
-def _paths(command: dict[str, Any]) -> list[str]:
-    """Places on the drive."""
-    return [str(path) for path in _given(command, "paths", list)]
-
-
-def _given(command: dict[str, Any], name: str, kind: type, *otherwise: Any) -> Any:
-    """What a command says under this name, or else that; raises Invalid where it says nothing that is of the kind."""
-    value: Any = command.get(name)
-    if value is None and otherwise:
-        return otherwise[0]
-    is_whole = kind is float and type(value) is int and abs(value) < LARGEST_NUMBER
-    if value is None or (type(value) is not kind and not is_whole):
-        raise errors.Invalid(f"{str(value)[:80]!r} is not what the drive takes as {name}.")
-    if kind is int and not abs(value) < LARGEST_NUMBER:
-        raise errors.Invalid(f"{str(value)[:80]} is too large a {name}.")
-    return value
-
-
-def _writing(editor: Editor | None) -> Editor:
-    if editor is None:
-        raise errors.ReadOnly("This drive is read-only: mount it with --rw.")
-    return editor
-
-
-def _shown(entry: Entry) -> dict[str, Any]:
-    return {
-        "number": entry.number,
-        "time": entry.time,
-        "operation": entry.operation,
-        "record": f"{entry.endpoint}/{entry.key}",
-        "method": entry.method,
-        "state": entry.state.value,
-        "status": entry.status,
-        "fields": entry.fields,
-        "remark": entry.remark,
-        "undo_of": entry.undo_of,
-    }

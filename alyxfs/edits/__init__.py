@@ -8,10 +8,12 @@ Needs: ``alyx.rest`` to send, ``alyx.metadata`` to read again, ``alyx.schema`` a
 from alyxfs.alyx.quirks.writing import FIELD_OF_FILTER
 from alyxfs.edits.drafts import Draft, Moment, SharedMemory, Step, next_step
 from alyxfs.edits.editor import Editor
-from alyxfs.edits.journal import Entry, Journal, State
+from alyxfs.edits.entry import Entry, State
+from alyxfs.edits.journal import Journal, count_staged
 from alyxfs.edits.new_records import NewRecord
 from alyxfs.edits.rejected import reasons_in
 from alyxfs.edits.request import SaveResult
+from alyxfs.edits.staging import Staging
 from alyxfs.edits.write_tasks import WriteTasks
 
 __all__ = [
@@ -24,9 +26,11 @@ __all__ = [
     "NewRecord",
     "SaveResult",
     "SharedMemory",
+    "Staging",
     "State",
     "Step",
     "WriteTasks",
+    "count_staged",
     "next_step",
     "reasons_in",
 ]

@@ -15,9 +15,9 @@ import trio
 from alyxfs import errors, json_text
 from alyxfs.alyx.quirks import writing as quirks
 from alyxfs.edits import losses, undo, validate
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 from alyxfs.edits.merge import MISSING, same, three_way
-from alyxfs.edits.request import Request, SaveResult
+from alyxfs.edits.request import Request, SaveResult, stays_staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -190,6 +190,9 @@ class Committer:
             for one in disagreements
         )
         sentence = f"{write.endpoint}/{key} was changed on both sides: {fields}."
+        if write.applies is not None:
+            sentence = f"{sentence} {stays_staged(write.applies)}"
+            return await self._note_conflict(write, key, theirs, sentence)
         versions = {
             ".json": json_text.render(dict(mine)) if write.draft is None else write.draft,
             ".base.json": json_text.render(dict(base)),
@@ -197,6 +200,9 @@ class Committer:
         }
         kept = await self.exchange.keep(write.endpoint, key, versions, sentence)
         sentence += f" Both versions are kept as {kept.name} and beside it: read the record and repeat your edit."
+        return await self._note_conflict(write, key, theirs, sentence)
+
+    async def _note_conflict(self, write: Write, key: str, theirs: dict[str, Any], sentence: str) -> errors.Conflict:
         await self.exchange.settle(write, State.CONFLICT, before=theirs, remark=sentence)
         self.exchange.forget(write.endpoint, key, theirs)
         return errors.Conflict(sentence)

@@ -17,12 +17,14 @@ import trio
 
 from alyxfs import errors
 from alyxfs.alyx.quirks import writing as quirks
-from alyxfs.edits import entry_diff, new_records, outcome, pictures, undoing, validate
+from alyxfs.edits import applying, entry_diff, new_records, outcome, pictures, undoing, validate, write_sets
 from alyxfs.edits.commit import Committer, refuse_unchangeable
 from alyxfs.edits.delete_limit import DeleteGuard
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 from alyxfs.edits.merge import edited_fields
 from alyxfs.edits.merge_bases import Bases
+from alyxfs.edits.proposals import kept
+from alyxfs.edits.proposals.journal import ProposalJournal
 from alyxfs.edits.request import Request, SaveResult, Write
 from alyxfs.edits.second_look import SecondLooks
 from alyxfs.edits.write import Exchange, in_thread
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.rest import Api
     from alyxfs.alyx.schema.read import Endpoint
-    from alyxfs.edits.journal import Entry, Journal
+    from alyxfs.edits.entry import Entry, WriteSet
+    from alyxfs.edits.journal import Journal
     from alyxfs.edits.new_records import NewRecord
     from alyxfs.edits.proposals import ProposedApi
+    from alyxfs.edits.proposals.proposal import Proposal
     from alyxfs.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -277,10 +281,23 @@ class Editor:
             return await self._withdraw(self._proposals, entry)
         return await undoing.take_back(self._committer, self.guard, entry)
 
+    async def apply(self, number: int) -> SaveResult:
+        """Send a write that is staged; raises as any write does, Conflict where somebody changed the same since."""
+        exchange = self._exchange
+        ids = await in_thread(kept.given_ids, exchange.journal, exchange.server)
+        entry = await in_thread(
+            kept.as_of_today, exchange.journal, await self.entry(number), ids, await self._metadata.schema()
+        )
+        return await applying.apply(self._committer, self.guard, entry)
+
     async def _withdraw(self, proposals: ProposedApi, entry: Entry) -> SaveResult:
         """A proposal is undone by forgetting it; raises Conflict where later ones build on it."""
         proposal = await proposals.withdraw(entry.number)
-        sentence = f"The {entry.operation} of {entry.endpoint}/{entry.key} is proposed no longer."
+        sentence = f"The {entry.operation} of {entry.endpoint}/{entry.key} is {proposals.word.lower()} no longer."
+        return await self.note_withdrawn(entry, proposal, sentence)
+
+    async def note_withdrawn(self, entry: Entry, proposal: Proposal, sentence: str) -> SaveResult:
+        """Enter that a proposal is forgotten, and drop what was read with it."""
         await in_thread(
             functools.partial(self._exchange.journal.record, entry.number, State.WITHDRAWN, remark=sentence)
         )
@@ -290,20 +307,22 @@ class Editor:
         return SaveResult(entry.number, entry.endpoint, proposal.key, None, {}, sentence, touched)
 
     async def _note_conflict(self, number: int, conflict: str | None) -> None:
-        state = State.PROPOSED if conflict is None else State.CONFLICT
+        assert isinstance(self._exchange.journal, ProposalJournal)
         try:
-            await in_thread(functools.partial(self._exchange.journal.record, number, state, remark=conflict))
+            await in_thread(self._exchange.journal.note_conflict, number, conflict)
         except errors.ConfigurationError as unusable:  # a reader has found it out, who can do nothing about it
             log.warning("%s", unusable)
 
     @property
-    def is_dry_run(self) -> bool:
-        """Whether nothing reaches the server."""
+    def sends_nothing(self) -> bool:
+        """Whether what programs save reaches the server not by itself."""
         return self._proposals is not None
 
     def proposed(self) -> dict[str, object]:
         """For ``.alyxfs/status.json``: whether writes are only proposed, how many are, and how many conflict."""
-        return {"dry_run": self.is_dry_run, **(self._proposals.status() if self._proposals else {})}
+        is_staging = self._proposals is not None and self._proposals.is_staging
+        kind = {"dry_run": self.sends_nothing and not is_staging, "staging": is_staging}
+        return {**kind, **(self._proposals.status() if self._proposals else {})}
 
     def proposals_of(self, endpoint: str, key: str) -> list[int]:
         """The numbers in the journal of what is proposed of a record."""
@@ -326,6 +345,18 @@ class Editor:
             sentences.append(await self._exchange.settle_interrupted(entry, described))
         return [sentence for sentence in sentences if sentence]
 
+    async def preview(self, endpoint: str, key: str, changes: Mapping[str, Any]) -> str:
+        """What saving these fields would change of a record as it is known now, as a unified diff; nothing is sent.
+
+        Raises what would refuse it before anything is sent.
+        """
+        described = await self._committer.described(endpoint)
+        refuse_unchangeable(described)
+        record = (await self._metadata.record(endpoint, key)).document
+        validate.check_changes(described, record, changes)
+        unordered = validate.unordered_fields(described)
+        return entry_diff.of_changes(endpoint, key, record, edited_fields(record, dict(changes), unordered=unordered))
+
     async def diff(self, number: int) -> str:
         """What a write changed, or would have changed, as a unified diff."""
         return entry_diff.diff(await self.entry(number))
@@ -333,6 +364,20 @@ class Editor:
     async def entries(self, **selection: Any) -> list[Entry]:
         """What :meth:`Journal.entries` selects, oldest first, without the records themselves."""
         return await in_thread(functools.partial(self._exchange.journal.entries, **selection))
+
+    async def begin_set(self, made_by: str) -> int:
+        """A number for writes that are made together, by this command (see ``sets``)."""
+        return await in_thread(self._exchange.journal.begin_set, self._exchange.server, made_by)
+
+    async def write_set(self, number: int) -> tuple[WriteSet, list[list[int]]]:
+        """One set, and its writes that can be taken back, as ``write_sets.to_undo`` has them; raises NotFound."""
+        found = await in_thread(self._exchange.journal.write_set, number)
+        undone = await in_thread(self._exchange.journal.undone_in, number)
+        return found, write_sets.to_undo(await self.entries(in_set=number), undone)
+
+    async def described(self, endpoint: str) -> Endpoint:
+        """What the schema says of an endpoint; raises NotFound."""
+        return await self._committer.described(endpoint)
 
     async def entry(self, number: int) -> Entry:
         """One write with all that is known of it; raises NotFound."""

@@ -6,10 +6,12 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import json_text
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 
 if TYPE_CHECKING:
-    from alyxfs.edits.journal import Entry
+    from collections.abc import Mapping
+
+    from alyxfs.edits.entry import Entry
 
 
 def diff(entry: Entry) -> str:
@@ -17,12 +19,20 @@ def diff(entry: Entry) -> str:
 
     Empty where before and after are equal.
     """
-    path = f"{entry.endpoint}/{entry.key}.json"
     before, after = entry.before, entry.after
     label = "after"
     if entry.state is not State.DONE:
         label = f"as it would be ({entry.state.value})"
         after = _expected(entry)
+    return _unified(f"{entry.endpoint}/{entry.key}.json", before, after, label)
+
+
+def of_changes(endpoint: str, key: str, record: Any, changes: Mapping[str, Any]) -> str:
+    """The same of changes that nobody has sent."""
+    return _unified(f"{endpoint}/{key}.json", record, {**record, **changes}, "as it would be")
+
+
+def _unified(path: str, before: Any, after: Any, label: str) -> str:
     lines = difflib.unified_diff(_lines(before), _lines(after), f"{path} (before)", f"{path} ({label})", lineterm="")
     return "".join(f"{line}\n" for line in lines)
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 
 if TYPE_CHECKING:
     import pathlib
 
     from alyxfs.edits.journal import Journal
 
-_SETTLED = ", ".join(f"'{each.value}'" for each in State if each not in {State.PREPARED, State.SENT, State.UNKNOWN})
+_UNSETTLED = frozenset({State.PREPARED, State.SENT, State.UNKNOWN, State.STAGED})
+_SETTLED = ", ".join(f"'{each.value}'" for each in State if each not in _UNSETTLED)
 _DOCUMENTS = ("before", "draft", "request", "answer", "after")
 _SIZE = " + ".join(["512", *(f"length(coalesce({each}, ''))" for each in _DOCUMENTS)])
 """Of an entry, in bytes: its documents, and about what the rest takes."""
@@ -54,7 +55,10 @@ def _expire_entries(journal: Journal, before: float, size: int) -> tuple[int, in
                 if held > size:
                     last = max(last, number)
                     break
-        chosen = f"FROM writes WHERE number <= ? AND state IN ({_SETTLED})"
+        # What is staged may be about a record that an earlier one made, named as that was while it was staged, too.
+        is_staged = "EXISTS (SELECT 1 FROM writes AS staged WHERE staged.state = 'staged')"
+        needed = f"({is_staged} AND (state = 'applied' OR applies IS NOT NULL))"
+        chosen = f"FROM writes WHERE number <= ? AND state IN ({_SETTLED}) AND NOT {needed}"
         undone = "SELECT undo_of FROM writes WHERE undo_of IS NOT NULL AND state = 'done'"
         undoable = connection.execute(
             f"SELECT count(*) {chosen} AND state = 'done' AND undo_of IS NULL AND number NOT IN ({undone})",

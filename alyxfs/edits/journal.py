@@ -10,16 +10,16 @@ All functions here block: call them from a worker thread.
 from __future__ import annotations
 
 import contextlib
-import enum
 import sqlite3
 import threading
 import time
-import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alyxfs import errors, json_text
+from alyxfs import errors
+from alyxfs.edits.entry import BRIEF, BYTES, DOCUMENTS, Entry, State, WriteSet, compressed, entry_of, names_of, packed
+from alyxfs.edits.journal_layout import lay_out
 from alyxfs.processes import process_lives, this_process
 from alyxfs.sqlite_file import open_database, transaction
 
@@ -27,108 +27,11 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-VERSION = 2
-"""Of the file's layout, kept in SQLite's user_version. Version 1 lay in the cache directory (journal_move)."""
-
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes to the same journal."""
 
 LARGEST_NUMBER = 2**63 - 1
 """Of a row (SQLite's integers)."""
-
-_LAYOUT = """
-CREATE TABLE writes (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    time REAL NOT NULL,
-    server TEXT NOT NULL,
-    process TEXT NOT NULL,
-    operation TEXT NOT NULL,
-    endpoint TEXT NOT NULL,
-    key TEXT NOT NULL,
-    method TEXT NOT NULL,
-    fields TEXT NOT NULL DEFAULT '[]',
-    state TEXT NOT NULL,
-    status INTEGER,
-    remark TEXT,
-    undo_of INTEGER
-);
-CREATE TABLE documents (
-    number INTEGER PRIMARY KEY REFERENCES writes(number) ON DELETE CASCADE,
-    before BLOB,
-    draft BLOB,
-    request BLOB,
-    answer BLOB,
-    after BLOB
-);
-CREATE TABLE moved (first REAL PRIMARY KEY, last INTEGER NOT NULL, shift INTEGER NOT NULL);
-CREATE INDEX unfinished ON writes(state) WHERE state IN ('prepared', 'sent', 'unknown');
-CREATE INDEX undone ON writes(undo_of) WHERE undo_of IS NOT NULL;
-CREATE INDEX of_record ON writes(endpoint, key);
-"""
-"""``moved`` tells of journals of version 1, by the time of their first row: up to which number they are in here, and by
-how much those numbers grew."""
-
-
-class State(enum.Enum):
-    """How far a write came."""
-
-    PREPARED = "prepared"
-    """Nothing was sent yet."""
-    SENT = "sent"
-    """The request is on its way, or was when the process ended."""
-    DONE = "done"
-    REFUSED = "refused"
-    """Nothing was changed: our own checks or the server refused it."""
-    CONFLICT = "conflict"
-    """Nothing was sent: the record was changed on both sides."""
-    UNKNOWN = "unknown"
-    """The request was sent, and neither an answer nor the record told what came of it."""
-    PROPOSED = "proposed"
-    """Nothing was sent, and nothing will be: it is shown as if it were done while the drive lasts."""
-    WITHDRAWN = "withdrawn"
-    """It was proposed, and undone."""
-    DRY_RUN = "dry-run"
-    """What earlier versions called proposed."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row."""
-
-    number: int
-    time: float
-    """Unix seconds."""
-    server: str
-    process: str
-    """Which process wrote it: its id and when it was started."""
-    operation: str
-    """save, create, rename, delete, attach or act."""
-    endpoint: str
-    key: str
-    """The record's look-up; of a new record, the name of its file until its look-up is known."""
-    method: str
-    fields: tuple[str, ...]
-    """The names of the fields in the request."""
-    before: Any
-    """The record before, as the server had it just before the request."""
-    draft: bytes | None
-    """What the user wrote, byte for byte."""
-    request: Any
-    """The document that was, or would be, sent."""
-    state: State
-    status: int | None
-    """The HTTP status of the answer."""
-    answer: Any
-    after: Any
-    """The record after."""
-    remark: str | None
-    """Why it was refused, or what else there is to say, as a sentence."""
-    undo_of: int | None
-
-
-_DOCUMENTS = ("before", "draft", "request", "answer", "after")
-"""The columns of the table of what can be large: compressed, the draft as it is and the others as JSON."""
-_BRIEF = tuple(field.name for field in fields(Entry) if field.name not in _DOCUMENTS)
 
 
 class Journal:
@@ -138,7 +41,9 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._connection = open_database(path, synchronous="FULL", timeout=BUSY_TIMEOUT, lay_out=self._lay_out)
+            self._connection = open_database(
+                path, synchronous="FULL", timeout=BUSY_TIMEOUT, lay_out=partial(lay_out, path)
+            )
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
         self._files = self._present_files()
@@ -159,6 +64,8 @@ class Journal:
         draft: bytes | None = None,
         before: Any = None,
         undo_of: int | None = None,
+        in_set: int | None = None,
+        applies: int | None = None,
     ) -> int:
         """Enter a write that is about to begin; on the disk when this returns. Returns its number."""
         values = {
@@ -171,9 +78,11 @@ class Journal:
             "method": method,
             "state": State.PREPARED.value,
             "undo_of": undo_of,
+            "in_set": in_set,
+            "applies": applies,
         }
         with self.transaction() as connection:
-            number = insert(connection, values, {"before": _packed(before), "draft": compressed(draft)})
+            number = insert(connection, values, {"before": packed(before), "draft": compressed(draft)})
         self._refuse_gone()
         return number
 
@@ -187,8 +96,8 @@ class Journal:
         with self._lock, contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("VACUUM")
 
-    def mark_sent(self, number: int, request: Any, before: Any) -> None:
-        """The request leaves now; on the disk when this returns."""
+    def mark_sent(self, number: int, request: Any, before: Any, picture: bytes | None = None) -> None:  # noqa: ARG002
+        """The request leaves now; on the disk when this returns. ``picture`` is kept where it is only staged."""
         self._update(number, state=State.SENT, request=request, before=before)
         self._refuse_gone()
 
@@ -208,11 +117,12 @@ class Journal:
         since: float | None = None,
         record: tuple[str, str] | None = None,
         states: Collection[str] = (),
+        in_set: int | None = None,
     ) -> list[Entry]:
-        """Rows, oldest first, without what can be large: before, draft, request, answer and after are None.
+        """Rows, oldest first, without what can be large: before, draft, request, answer, after and picture are None.
 
         ``last`` bounds their number, ``since`` is in Unix seconds, ``record`` an endpoint and a key, or only an
-        endpoint and "".
+        endpoint and "", ``in_set`` the number of a set.
         """
         conditions, parameters = ["1"], list[Any]()
         if since is not None:
@@ -224,6 +134,9 @@ class Journal:
         if states:
             conditions.append(f"state IN ({', '.join('?' * len(states))})")
             parameters += states
+        if in_set is not None:
+            conditions.append("in_set = ?")
+            parameters.append(in_set)
         ending = "ORDER BY number DESC" + (f" LIMIT {int(last)}" if last is not None else "")
         return self._select(" AND ".join(conditions), parameters, ending=ending)[::-1]
 
@@ -243,18 +156,67 @@ class Journal:
 
     def made_again(self, server: str) -> dict[str, str]:
         """The look-ups of deleted records that were made again under another one, with that one."""
-        with self._lock:
-            try:
-                rows = self._connection.execute(
-                    "SELECT gone.key, made.key FROM writes AS made JOIN writes AS gone ON made.undo_of = gone.number"
-                    " WHERE made.method = 'POST' AND gone.method = 'DELETE' AND made.state = 'done'"
-                    " AND made.server = ? AND made.key != gone.key ORDER BY made.number",
-                    (server,),
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise _unusable(self.path, error) from error
+        rows = self._rows(
+            "SELECT gone.key, made.key FROM writes AS made JOIN writes AS gone ON made.undo_of = gone.number"
+            " WHERE made.method = 'POST' AND gone.method = 'DELETE' AND made.state = 'done'"
+            " AND made.server = ? AND made.key != gone.key ORDER BY made.number",
+            (server,),
+        )
         again: dict[str, str] = dict(rows)
         return {former: _last(again, later) for former, later in again.items()}
+
+    def begin_set(self, server: str, made_by: str) -> int:
+        """A number for writes that are made together."""
+        with self.transaction() as connection:
+            values = (time.time(), server, made_by)
+            number = connection.execute("INSERT INTO sets (time, server, made_by) VALUES (?, ?, ?)", values).lastrowid
+        assert number is not None
+        return number
+
+    def write_set(self, number: int) -> WriteSet:
+        """One set; raises NotFound."""
+        columns = "SELECT number, time, server, made_by FROM sets WHERE number = ?"
+        found = self._rows(columns, (number,)) if 0 < number <= LARGEST_NUMBER else []
+        if not found:
+            raise errors.NotFound(f"The journal has no set number {number}.")
+        return WriteSet(*found[0])
+
+    def undone_in(self, in_set: int) -> set[int]:
+        """The numbers of the writes of a set that were taken back."""
+        rows = self._rows(
+            "SELECT undo_of FROM writes WHERE state = 'done'"
+            " AND undo_of IN (SELECT number FROM writes WHERE in_set = ?)",
+            (in_set,),
+        )
+        return {number for (number,) in rows}
+
+    def staged(self, server: str) -> list[Entry]:
+        """What waits to be applied to this server, oldest first, with its documents."""
+        return self._select("state = 'staged' AND server = ?", (server,), documents=True)
+
+    def note_staged(self, number: int, remark: str | None) -> None:
+        """What is to be said of a staged write, if it is still staged."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE writes SET remark = ? WHERE number = ? AND state = 'staged'", (remark, number))
+
+    def applying(self, number: int) -> list[Entry]:
+        """The writes that were to send a staged one, oldest first, with their documents."""
+        return self._select("applies = ?", (number,), documents=True)
+
+    def applied_of(self, endpoint: str, key: str) -> list[tuple[Entry, Entry]]:
+        """What was staged of a record and is applied, each with the write that did it, oldest first."""
+        staged = self._select("endpoint = ? AND key = ? AND state = 'applied'", (endpoint, key), documents=True)
+        return [(each, done) for each in staged for done in self.applying(each.number) if done.state is State.DONE]
+
+    def applied_ids(self, server: str) -> dict[str, str]:
+        """The look-ups that new records had while they were staged, with those that the server gave them."""
+        return dict(
+            self._rows(
+                "SELECT staged.key, made.key FROM writes AS made JOIN writes AS staged ON made.applies = staged.number"
+                " WHERE made.method = 'POST' AND made.state = 'done' AND made.server = ? AND made.key != staged.key",
+                (server,),
+            )
+        )
 
     def keys(self, endpoint: str, but: int) -> set[str]:
         """The look-ups of all writes of an endpoint but this one."""
@@ -264,8 +226,8 @@ class Journal:
         brief: dict[str, Any] = {"state": state.value}
         large: dict[str, bytes | None] = {}
         for name, value in values.items():
-            if name in _DOCUMENTS:
-                large[name] = _packed(value)
+            if name in DOCUMENTS:
+                large[name] = compressed(value) if name in BYTES else packed(value)
             else:
                 brief[name] = value
         if "request" in values:
@@ -273,21 +235,28 @@ class Journal:
         with self.transaction() as connection:
             _set(connection, "writes", number, brief)
             _set(connection, "documents", number, large)
+            if state is State.DONE:
+                connection.execute(
+                    "UPDATE writes SET state = ?, remark = 'Applied as write ' || ? || '.'"
+                    " WHERE state = ? AND number = (SELECT applies FROM writes WHERE number = ?)",
+                    (State.APPLIED.value, number, State.STAGED.value, number),
+                )
 
     def _select(
         self, condition: str, parameters: Sequence[Any], *, documents: bool = False, ending: str = "ORDER BY number"
     ) -> list[Entry]:
-        names = _BRIEF + _DOCUMENTS if documents else _BRIEF
+        names = BRIEF + DOCUMENTS if documents else BRIEF
         tables = "writes JOIN documents USING (number)" if documents else "writes"
+        columns = ", ".join(names)
+        rows = self._rows(f"SELECT {columns} FROM {tables} WHERE {condition} {ending}", parameters)  # noqa: S608 - from here
+        return [entry_of(dict(zip(names, row, strict=True))) for row in rows]
+
+    def _rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                rows = self._connection.execute(
-                    f"SELECT {', '.join(names)} FROM {tables} WHERE {condition} {ending}",  # noqa: S608 - from here
-                    parameters,
-                ).fetchall()
+                return self._connection.execute(statement, parameters).fetchall()
             except sqlite3.Error as error:
                 raise _unusable(self.path, error) from error
-        return [_entry(dict(zip(names, row, strict=True))) for row in rows]
 
     def _present_files(self) -> dict[pathlib.Path, tuple[int, int] | None]:
         """Device and inode of the file and its write-ahead log, as the directory names them now."""
@@ -311,16 +280,18 @@ class Journal:
             except sqlite3.Error as error:
                 raise _unusable(self.path, error) from error
 
-    def _lay_out(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise errors.ConfigurationError(
-                f"The journal {self.path} was written by a newer alyxfs (layout {version}): use that one."
-            )
-        if version == 0:
-            for statement in _LAYOUT.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={VERSION}")
+
+def count_staged(path: pathlib.Path, server: str) -> int:
+    """How many writes to this server wait to be applied, for who only reads; 0 where that cannot be told."""
+    if not path.exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        with contextlib.closing(connection):
+            statement = "SELECT count(*) FROM writes WHERE state = 'staged' AND server = ?"
+            return int(connection.execute(statement, (server,)).fetchone()[0])
+    except sqlite3.Error:
+        return 0
 
 
 def _last(again: Mapping[str, str], key: str) -> str:
@@ -344,20 +315,6 @@ def insert(connection: sqlite3.Connection, brief: Mapping[str, Any], documents: 
     return cursor.lastrowid
 
 
-def names_of(request: Any) -> str:
-    """The fields of a request as they are stored."""
-    return json_text.compact(sorted(request) if isinstance(request, dict) else []).decode()
-
-
-def compressed(content: bytes | None) -> bytes | None:
-    """Text as it is stored."""
-    return None if content is None else zlib.compress(content)
-
-
-def _packed(document: Any) -> bytes | None:
-    return None if document is None else compressed(json_text.compact(document))
-
-
 def _set(connection: sqlite3.Connection, table: str, number: int, values: Mapping[str, Any]) -> None:
     if values:
         columns = ", ".join(f"{name} = ?" for name in values)
@@ -365,21 +322,6 @@ def _set(connection: sqlite3.Connection, table: str, number: int, values: Mappin
             f"UPDATE {table} SET {columns} WHERE number = ?",  # noqa: S608 - names from this module
             (*values.values(), number),
         )
-
-
-def _entry(values: dict[str, Any]) -> Entry:
-    try:
-        for name in _DOCUMENTS:
-            content = values.get(name)
-            content = None if content is None else zlib.decompress(content)
-            values[name] = content if name == "draft" or content is None else json_text.decode(content)
-        fields_told = tuple(json_text.decode(values["fields"].encode()))
-        return Entry(**{**values, "state": State(values["state"]), "fields": fields_told})
-    except (zlib.error, ValueError, TypeError, AttributeError) as error:
-        raise errors.ConfigurationError(
-            f"Write {values.get('number')} stands damaged in the journal ({error}): a disk or another program has "
-            "changed the file. Put a copy of it in its place, or move it away and keep it."
-        ) from error
 
 
 def _identity(path: pathlib.Path) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from alyxfs import errors
 from alyxfs.alyx.identities import id_at_the_end, named_by
 from alyxfs.alyx.quirks import writing as quirks
 from alyxfs.alyx.rest import MAXIMUM_PAGE
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 from alyxfs.edits.merge import MISSING, differences_after_saving, same, same_after_saving
 
 if TYPE_CHECKING:

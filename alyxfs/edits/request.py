@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alyxfs import json_text
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alyxfs.alyx.schema.read import Endpoint
+    from alyxfs.edits.entry import Entry
 
 EVERY_RECORD = ""
 
 LOST = "lost"
 """The key, in the journal's answer of a DELETE, of what was found to be lost with the record."""
+TAKEN_WITH = "taken_with"
+"""The key, there, of the records that are not shown any more once it is staged: endpoint, look-up and identity."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Write:
     method: str
     draft: bytes | None = None
     undo_of: int | None = None
+    applies: int | None = None
+    """The number of the staged write that it sends."""
     number: int | None = None
     """In the journal; None until it is entered."""
     is_sent: bool = False
@@ -81,3 +90,31 @@ class Request:
     def journalled(self) -> dict[str, Any] | None:
         """What the journal holds of it: of a picture its name, the content is the draft."""
         return {**(self.document or {}), "image": self.image[0]} if self.image else self.document
+
+
+def write_of(entry: Entry) -> Write:
+    """A write that another process, or an earlier step, has begun."""
+    return Write(
+        entry.operation,
+        entry.endpoint,
+        entry.key,
+        entry.method,
+        None if entry.applies else entry.draft,  # what is staged is kept as that
+        applies=entry.applies,
+        number=entry.number,
+        is_sent=True,
+    )
+
+
+def as_form(document: Mapping[str, Any]) -> dict[str, str]:
+    """Values as form fields, which are all text: JSON for what is not, and nothing for null."""
+    return {
+        field: value if isinstance(value, str) else json_text.compact(value).decode()
+        for field, value in document.items()
+        if value is not None
+    }
+
+
+def stays_staged(number: int) -> str:
+    """What is to be done where a staged write is in conflict."""
+    return f"It stays staged: `alyxfs discard {number}` forgets it, and what is still meant can be written anew."

@@ -13,7 +13,8 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from alyxfs import file_locks, json_text
-from alyxfs.edits.journal import compressed, insert, names_of
+from alyxfs.edits.entry import compressed, names_of
+from alyxfs.edits.journal import insert
 from alyxfs.private_files import make_folder, open_file
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from alyxfs.alyx.quirks import losses as lost
 from alyxfs.alyx.quirks import side_effects
 from alyxfs.alyx.quirks import writing as quirks
 from alyxfs.edits import losses, validate
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 from alyxfs.edits.merge import MISSING, edited_fields, same
 from alyxfs.edits.request import LOST
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from alyxfs.alyx.schema.read import Endpoint
-    from alyxfs.edits.journal import Entry
+    from alyxfs.edits.entry import Entry
 
 
 ANSWERED_CLEARLY = frozenset({200, 201})
@@ -46,6 +46,8 @@ def refuse_impossible(entry: Entry, server: str, earlier: Entry | None) -> None:
     name = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key})"
     if entry.server != server:
         raise errors.NotAllowed(f"{name} was made on {entry.server}, not here.")
+    if entry.state is State.APPLIED:
+        raise errors.NotAllowed(f"{name} was staged. {entry.remark} Undo that write.")
     if entry.state is not State.DONE:
         raise errors.NotAllowed(f"{name} cannot be undone: it is {entry.state.value}.")
     if entry.operation in {"act", "attach"}:
@@ -102,15 +104,16 @@ def with_new_ids(entry: Entry, again: Mapping[str, str]) -> Entry:
     """The entry as if it told of the records of today: those that were made again have a new id."""
     if not again:
         return entry
-    before, after, request = (_translated(each, again) for each in (entry.before, entry.after, entry.request))
+    before, after, request = (translated(each, again) for each in (entry.before, entry.after, entry.request))
     return replace(entry, key=again.get(entry.key, entry.key), before=before, after=after, request=request)
 
 
-def _translated(value: Any, again: Mapping[str, str]) -> Any:
+def translated(value: Any, again: Mapping[str, str]) -> Any:
+    """A value with other ids in it, also at the end of addresses."""
     if isinstance(value, dict):
-        return {name: _translated(item, again) for name, item in value.items()}
+        return {name: translated(item, again) for name, item in value.items()}
     if isinstance(value, list):
-        return [_translated(item, again) for item in value]
+        return [translated(item, again) for item in value]
     if isinstance(value, str):
         start, slash, last = value.rpartition("/")
         return f"{start}{slash}{again.get(last, last)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alyxfs import errors, json_text
 from alyxfs.alyx.quirks import writing as quirks
 from alyxfs.edits import outcome, undo
-from alyxfs.edits.journal import State
+from alyxfs.edits.entry import State
 from alyxfs.edits.request import Write
 from alyxfs.edits.write import in_thread
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alyxfs.alyx.schema.read import Endpoint
     from alyxfs.edits.commit import Committer
     from alyxfs.edits.delete_limit import DeleteGuard
-    from alyxfs.edits.journal import Entry
+    from alyxfs.edits.entry import Entry
     from alyxfs.edits.request import SaveResult
 
 

@@ -67,8 +67,7 @@ def check_changes(
         if name in base and same(base[name], value):
             continue
         field = _known_field(endpoint, base, name)
-        if name in quirks.CREATE_ONLY.get(endpoint.name, ()):
-            raise errors.Invalid(f"{name} can be given only for a new record of {endpoint.name}, not changed.")
+        _refuse_create_only(endpoint, name)
         if name in (instead := quirks.NOT_IN_PATCH.get(endpoint.name, {})):
             raise errors.Invalid(f"{name} cannot be changed to {quoted(value)}. {instead[name]}")
         if name == endpoint.lookup and value in (None, ""):
@@ -79,6 +78,21 @@ def check_changes(
             continue
         if field is not None:
             _check_value(field, value, base.get(name, MISSING))
+
+
+def refuse_fixed_field(endpoint: Endpoint, name: str) -> None:
+    """Raise Invalid for a field that records of this endpoint lack, or that nobody can change."""
+    _known_field(endpoint, {}, name)
+    _refuse_create_only(endpoint, name)
+    if is_read_only(endpoint, name):
+        raise errors.Invalid(f"{name} of {endpoint.name} is set by the server and cannot be changed.")
+    if instead := quirks.NOT_IN_PATCH.get(endpoint.name, {}).get(name):
+        raise errors.Invalid(f"{name} cannot be changed so. {instead}")
+
+
+def _refuse_create_only(endpoint: Endpoint, name: str) -> None:
+    if name in quirks.CREATE_ONLY.get(endpoint.name, ()):
+        raise errors.Invalid(f"{name} can be given only for a new record of {endpoint.name}, not changed.")
 
 
 def check_new(endpoint: Endpoint, document: Mapping[str, Any]) -> None:

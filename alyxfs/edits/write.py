@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from alyxfs import errors, json_text
+from alyxfs import errors
 from alyxfs.alyx.quirks import writing as quirks
-from alyxfs.edits import answer, outcome, rejected
-from alyxfs.edits.journal import State
+from alyxfs.edits import answer, outcome, rejected, sets
+from alyxfs.edits.entry import State
 from alyxfs.edits.outcome import Outcome
-from alyxfs.edits.request import EVERY_RECORD, LOST, Request, SaveResult, Write
+from alyxfs.edits.request import EVERY_RECORD, LOST, TAKEN_WITH, Request, SaveResult, Write, as_form, write_of
 
 if TYPE_CHECKING:
     import pathlib
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.rest import Api, Reply
     from alyxfs.alyx.schema.read import Endpoint
-    from alyxfs.edits.journal import Entry, Journal
+    from alyxfs.edits.entry import Entry
+    from alyxfs.edits.journal import Journal
     from alyxfs.edits.proposals import ProposedApi
     from alyxfs.edits.second_look import SecondLooks
 
@@ -111,7 +112,12 @@ class Exchange:
         """Enter a write in the journal unless it is there already; returns its number."""
         if write.number is None:
             prepare = functools.partial(
-                self.journal.prepare, draft=write.draft, before=base and dict(base), undo_of=write.undo_of
+                self.journal.prepare,
+                draft=write.draft,
+                before=base and dict(base),
+                undo_of=write.undo_of,
+                in_set=sets.current(),
+                applies=write.applies,
             )
             write.number = await in_thread(
                 prepare, self.server, write.operation, write.endpoint, write.key, write.method
@@ -133,7 +139,8 @@ class Exchange:
     async def mark_sent(self, write: Write, request: Request) -> None:
         """Enter what is about to be sent, and what the record was before it; on the disk when this returns."""
         number = await self.enter(write)
-        await in_thread(self.journal.mark_sent, number, request.journalled, request.before)
+        picture = request.image[1] if request.image else None
+        await in_thread(self.journal.mark_sent, number, request.journalled, request.before, picture)
         self.checkpoint("marked sent")
 
     async def exchange(self, write: Write, request: Request) -> SaveResult:
@@ -157,7 +164,7 @@ class Exchange:
                 status=status,
                 request=request.journalled,
                 before=request.before,
-                answer={LOST: list(request.lost)} if request.method == "DELETE" else None,
+                answer=self._answer(write, request),
                 after=after,
                 remark=remark,
             )
@@ -168,10 +175,17 @@ class Exchange:
         if missed is not None and write.undo_of is None:  # an undo does what can be done, and says what cannot
             raise errors.Invalid(missed, status=status)
         sent = request.journalled or {}
-        proposed = "" if self._proposals is None else "Proposed, not sent: "
+        proposed = "" if self._proposals is None else f"{self._proposals.word}, not sent: "
         sentence = f"{proposed}{request.method} {endpoint}/{key}{': ' if sent else ''}{', '.join(sent)}."
         sentence = f"{sentence} {remark}" if remark else sentence
         return SaveResult(write.number, endpoint, key, after, sent, sentence, touched)
+
+    def _answer(self, write: Write, request: Request) -> dict[str, Any] | None:
+        """What the journal is to know of a DELETE besides."""
+        if request.method != "DELETE":
+            return None
+        others = self._proposals.taken_with(write.number) if self._proposals else []
+        return {LOST: list(request.lost), **({TAKEN_WITH: others} if others else {})}
 
     def _look_again(
         self, write: Write, request: Request, key: str, after: Mapping[str, Any] | None, seconds: float
@@ -188,6 +202,7 @@ class Exchange:
         """POST to an address that holds no records; returns its answer, None where it is only proposed."""
         if self._proposals is not None:
             await self.settle(write, State.PROPOSED, request=document)
+            self._proposals.besides.add(await self.enter(write))
             return None
         await in_thread(self.journal.mark_sent, await self.enter(write), document, None)
         self.checkpoint("marked sent")
@@ -219,7 +234,7 @@ class Exchange:
         None where an earlier recovery has said all there is to say. ``endpoint`` is None where the server lacks it now.
         """
         what = f"Write {entry.number} ({entry.operation} of {entry.endpoint}/{entry.key})"
-        write = _write_of(entry)
+        write = write_of(entry)
         if entry.state is State.PREPARED:
             found = Outcome(State.REFUSED, "nothing had been sent")
         elif entry.operation == "act" or endpoint is None:
@@ -252,7 +267,7 @@ class Exchange:
             is_same = (entry.method, entry.endpoint, entry.request) == ("POST", endpoint, request.journalled)
             if entry.state is not State.UNKNOWN or not is_same:
                 continue
-            earlier = _write_of(entry)
+            earlier = write_of(entry)
             found = await self._outcome(earlier, request)
             if found.state is State.UNKNOWN:
                 raise errors.Exists(
@@ -329,7 +344,7 @@ class Exchange:
             )
         key = None if request.method == "POST" else request.key
         files = {"image": request.image} if request.image else None
-        body = _as_form(request.document or {}) if request.image else request.document
+        body = as_form(request.document or {}) if request.image else request.document
         return await self._api.send(request.method, request.endpoint.name, key, body, files=files)
 
     async def _look(self, write: Write, request: Request, error: errors.AlyxfsError) -> Outcome:
@@ -380,21 +395,6 @@ class Exchange:
         return f"{sentence}{stop} The draft is kept as {kept.name}."
 
 
-def _write_of(entry: Entry) -> Write:
-    return Write(
-        entry.operation, entry.endpoint, entry.key, entry.method, entry.draft, number=entry.number, is_sent=True
-    )
-
-
 async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
     """Disk work outside the loop; it is never abandoned half-way by a cancellation."""
     return await trio.to_thread.run_sync(function, *arguments)
-
-
-def _as_form(document: Mapping[str, Any]) -> dict[str, str]:
-    """Values as form fields, which are all text: JSON for what is not, and nothing for null."""
-    return {
-        field: value if isinstance(value, str) else json_text.compact(value).decode()
-        for field, value in document.items()
-        if value is not None
-    }

@@ -93,6 +93,8 @@ class Drive:
         """What is measured, for ``status.json``."""
         self.snapshot: dict[str, str] | None = None
         """Where it shows one: its file, and when that was made."""
+        self.staged: Callable[[], int] = int
+        """How many writes wait to be applied, shown here or not."""
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
         self.root: Directory = self._root(None)
@@ -250,6 +252,7 @@ class Drive:
             "errors": self.errors.count,
             "last_errors": self.errors.lines()[-SHOWN_ERRORS:],
             **(self._editing.status() if self._editing else {"dry_run": False, "writes_pending": 0}),
+            "staged": self.staged(),
             "defects": defects.noted.count,
             "last_defect": defects.noted.last,
             "cache_remarks": self.cache_remarks(),

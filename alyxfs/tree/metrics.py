@@ -29,6 +29,7 @@ METRICS = (
     Metric("open_files", "open_files", "gauge", "Files that programs have open."),
     Metric("transfers", "transfers", "gauge", "Pieces of data files on their way."),
     Metric("writes_pending", "writes_pending", "gauge", "Changes that the server does not have yet."),
+    Metric("staged", "writes_staged", "gauge", "Changes that wait for `alyxfs apply`."),
     Metric("writes_rejected", "writes_rejected", "gauge", "Drafts that were refused and are kept."),
     Metric("errors", "errors_total", "counter", "Errors that programs got, and others that people should know of."),
     Metric("defects", "defects_total", "counter", "Failures that nobody foresaw."),

@@ -79,3 +79,24 @@ def test_the_oldest_beyond_a_size_go(journal, rejected):
         held = connection.execute("SELECT sum(length(before)) FROM documents WHERE number > 3").fetchone()[0]
     connection.close()
     assert held < 0.03 * 1024**2
+
+
+def test_what_is_staged_never_goes_nor_what_it_is_about(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    try:
+        first, waiting = (journal.prepare("s", "create", "labs", key, "POST") for key in ("proposed", "other"))
+        for number in (first, waiting):
+            journal.record(number, State.STAGED)
+        done = journal.prepare("s", "create", "labs", "proposed", "POST", applies=first)
+        journal.record(done, State.DONE, key="real")
+        assert journal.entry(first).state is State.APPLIED
+        other = journal.prepare("s", "save", "labs", "x", "PATCH")
+        journal.record(other, State.DONE)
+        expire(journal, tmp_path / "rejected", days=1e-9, megabytes=0)
+        assert [entry.number for entry in journal.entries()] == [first, waiting, done]
+        assert journal.applied_ids("s") == {"proposed": "real"}
+        journal.record(waiting, State.WITHDRAWN)
+        expire(journal, tmp_path / "rejected", days=1e-9, megabytes=0)
+        assert journal.entries() == []
+    finally:
+        journal.close()

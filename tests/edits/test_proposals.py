@@ -6,6 +6,7 @@ import pytest
 
 from alyxfs.alyx.schema.model import Endpoint, Field
 from alyxfs.edits.proposals import answers
+from alyxfs.edits.proposals.order import builds_on
 from alyxfs.edits.proposals.overlay import Overlay
 from alyxfs.edits.proposals.proposal import Proposal
 from alyxfs.edits.proposals.selection import Standing, selects
@@ -155,3 +156,48 @@ def test_what_others_build_on_is_not_withdrawn():
         assert overlay.in_the_way(record, record.proposals[0], theirs) == set()
         overlay.withdraw(record, record.proposals[0])
     assert list(overlay) == []
+
+
+NOTE = endpoint("notes", "id", object_id="uuid", text="string")
+THEIR_ID = "99999999-0000-4000-8000-000000000000"
+OWN_ID = "88888888-0000-4000-8000-000000000000"
+
+
+def test_a_proposal_builds_on_what_it_names_changes_and_takes_the_name_of():
+    overlay = Overlay()
+    new = {"nickname": "NEW", "id": "y"}
+    overlay.add(Proposal(1, "POST", SUBJECTS, "NEW", new, {}))
+    overlay.add(Proposal(2, "POST", SESSIONS, OWN_ID, {"id": OWN_ID, "subject": "NEW"}, {}))
+    overlay.add(Proposal(3, "POST", NOTE, "n", {"id": "n", "object_id": OWN_ID}, {}))
+    change(overlay, 4, SUBJECTS, "NEW", new, lab="l")
+    change(overlay, 5, SUBJECTS, "OLD", {"nickname": "OLD", "id": "o"}, nickname="NEWER")
+    change(overlay, 6, SUBJECTS, "NEWER", {"nickname": "NEWER", "id": "o"}, lab="l")
+    overlay.add(Proposal(7, "POST", SUBJECTS, "OLD", {"nickname": "OLD", "id": "z"}, {}))
+    change(overlay, 8, SESSIONS, SESSION["id"], SESSION, number=1)
+    change(overlay, 9, SESSIONS, SESSION["id"], SESSION, narrative="x")
+    change(overlay, 10, SESSIONS, SESSION["id"], SESSION, narrative="y", subject="NEWER")
+    overlay.add(Proposal(11, "DELETE", SESSIONS, SESSION["id"], {}, SESSION))
+    expected = {1: set(), 2: {1}, 3: {2}, 4: {1}, 5: set(), 6: {5}, 7: {5}, 8: set(), 9: set(), 10: {5, 9}}
+    assert builds_on(overlay) == {**expected, 11: {8, 9, 10}}
+
+
+def test_what_is_sent_leaves_the_others_in_terms_of_the_server():
+    overlay = Overlay()
+    made = {"id": OWN_ID, "subject": "KS001", "narrative": None, "number": 1}
+    record = overlay.add(Proposal(1, "POST", SESSIONS, OWN_ID, made, {}))
+    change(overlay, 2, SESSIONS, OWN_ID, made, narrative="later")
+    note = overlay.add(Proposal(3, "POST", NOTE, "n", {"id": "n", "object_id": OWN_ID}, {}))
+    real = {**made, "id": THEIR_ID, "narrative": ""}
+    overlay.sent(1, real)
+    assert (record.is_new, record.origin, record.key, record.identity) == (False, THEIR_ID, THEIR_ID, THEIR_ID)
+    assert record.shown(real) == {**real, "narrative": "later"}
+    assert record.conflicts(real) == {}
+    assert note.shown(None)["object_id"] == THEIR_ID
+    overlay.sent(2, {**real, "narrative": "later"})
+    assert overlay.of("sessions") == []
+    theirs = {"nickname": "A", "id": "x"}
+    renamed = change(overlay, 4, SUBJECTS, "A", theirs, nickname="B")
+    change(overlay, 5, SUBJECTS, "B", {**theirs, "nickname": "B"}, lab="l")
+    overlay.sent(4, {**theirs, "nickname": "B"})
+    assert (renamed.origin, renamed.key) == ("B", "B")
+    assert overlay.with_new_names("sessions", {"subject": "A"}) == {"subject": "A"}, "the server says so itself now"

@@ -33,6 +33,8 @@ from alyxfs.alyx.datasets.cache_tables import TablesUnusableError
 from alyxfs.alyx.identities import identity_of
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.schema.read import read_schema
+from alyxfs.cli.change_table import table_in
+from alyxfs.edits.cells import changes_in
 from alyxfs.edits.merge import same_after_saving
 from alyxfs.files.mtscomp import inflate, parse_header
 from alyxfs.files.prefetch import formats
@@ -48,6 +50,32 @@ from lying_proxy import change_document, damage_bytes, damage_wire
 from small_alyx import CORE_API, SCHEMA, identifiers
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
+SESSIONS = read_schema(json.loads((RECORDINGS / "openapi.json").read_text())).endpoints["sessions"]
+
+
+# Tables and their cells
+
+
+@fuzz(damaged(b'id,json,number\nx,"{""a"": 1}",3\ny,null,\n', b"\xef\xbb\xbfid;b\r\nx;1\r\n", b'a\t"b\nc"\n1\t2\n'))
+def test_tables_of_changes(content):
+    with suppress(errors.Invalid):
+        table = table_in(content, "changes.csv")
+        assert all(len(row) == len(table.columns) for row in table.rows.values())
+        with suppress(errors.Invalid):
+            table.refuse_bad_keys(table.columns[0])
+        for number in table.rows:
+            with suppress(errors.Invalid):
+                json_text.compact(changes_in(SESSIONS, table.cells(number)))
+
+
+@fuzz(
+    st.dictionaries(
+        st.sampled_from(["json", "number", "projects", "narrative", "start_time", "qc", "x"]), st.text() | ODD.map(str)
+    )
+)
+def test_cells_of_changes(cells):
+    with suppress(errors.Invalid):
+        assert changes_in(SESSIONS, cells).keys() <= cells.keys()
 
 
 # Texts and names

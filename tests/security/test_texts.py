@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -141,7 +142,10 @@ IN_A_PROCESS = {"mount", "trace"}
 def arguments_of_every_command(url, drive, file, data_file, folder):
     """What each command is given: a drive whose server chose all names and words, and a ``folder`` to write to."""
     place = str(drive.path)
-    manifest = str(folder / "trace.json")
+    manifest, changes, unknown = (str(folder / name) for name in ("trace.json", "changes.csv", "unknown.csv"))
+    for path, column in ((changes, "users"), (unknown, EVIL)):
+        with open(path, "w", newline="") as table:
+            csv.writer(table).writerows([("name", column), (file_names.decode(file.stem), '["a"]')])
     return {
         "mount": [["-f", url, f"{place}-2"]],
         "umount": [[f"{place}/projects"]],
@@ -157,8 +161,11 @@ def arguments_of_every_command(url, drive, file, data_file, folder):
         "pin": [[str(data_file)], [str(data_file.parent)], ["--list", place], [str(file)]],
         "unpin": [[str(data_file)]],
         "log": [[place], ["--json", place], ["--record", f"projects/{EVIL}", place]],
-        "diff": [["1", "--drive", place]],
-        "undo": [["1", "--drive", place], ["2", "--drive", place]],
+        "diff": [["1", "--drive", place], ["--staged", str(file)]],
+        "undo": [["1", "--drive", place], ["2", "--drive", place], ["--set", "1", "--drive", place]],
+        "edit": [["--from", path, name, place] for path in (changes, unknown) for name in ("projects", EVIL)],
+        "apply": [["--drive", place], ["1", "--drive", place]],
+        "discard": [["--drive", place], ["1", "--drive", place]],
         "allow-deletes": [[str(file)], [place]],
         "login": [[url, "--user", EVIL, "--password", "x"], [url, "--user", "anna", "--password", "wrong"]],
         "whoami": [[url]],
@@ -210,6 +217,8 @@ def test_every_command_shows_a_hostile_server_without_hidden_characters(home, mo
                     said[command] = said.get(command, "") + clean(text)
             assert all(said.values()), said
             told = {name for name, text in said.items() if "end" in text}
-            assert told >= {"log", "diff", "undo", "pin", "login", "allow-deletes"}, "the server's words are in it"
+            assert told >= {"log", "diff", "undo", "edit", "apply", "discard", "pin", "login", "allow-deletes"}, (
+                "the server's words are in it"
+            )
             clean((drive / ".alyxfs" / "errors.log").read_text())
             clean("".join(drive.log))

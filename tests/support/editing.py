@@ -15,8 +15,8 @@ import trio
 from alyxfs.alyx.auth import Account
 from alyxfs.alyx.metadata.cache import MetadataCache, open_metadata_cache
 from alyxfs.alyx.rest import Api
-from alyxfs.edits import Editor, Journal
-from alyxfs.edits.proposals import ProposalJournal, ProposedApi
+from alyxfs.edits import Editor, Journal, Staging
+from alyxfs.edits.proposals import ProposalJournal, ProposedApi, StagingJournal
 from alyxfs.net import open_network
 from alyxfs.store import open_store
 
@@ -24,10 +24,12 @@ from alyxfs.store import open_store
 @dataclass
 class Editing:
     editor: Editor
+    """What programs save with; ``staging`` sends what that has staged."""
     metadata: MetadataCache
     api: Api
     journal: Journal
     rejected: Path
+    staging: Staging
 
     async def read(self, endpoint, key):
         """The record as the drive shows it."""
@@ -44,17 +46,25 @@ class Editing:
 
 
 @asynccontextmanager
-async def editing(url, directory, *, user="demo", password=None, deadline=10, dry_run=False, **options):
+async def editing(url, directory, *, user="demo", password=None, deadline=10, dry_run=False, stage=False, **options):
     directory = Path(directory)
-    journal = (ProposalJournal if dry_run else Journal)(directory / "journal" / "journal.sqlite")
+    kind = StagingJournal if stage else ProposalJournal if dry_run else Journal
+    journal = kind(directory / "journal" / "journal.sqlite")
     try:
         async with open_network(deadline=deadline) as network, open_store(directory / "store.sqlite") as store:
-            api = (ProposedApi if dry_run else Api)(network, url, Account(user, password or user))
+            api = (ProposedApi if dry_run or stage else Api)(network, url, Account(user, password or user))
             async with open_metadata_cache(api, store) as metadata:
-                if dry_run:
+                server, sending = getattr(api, "server", api), dict(options)
+                if dry_run or stage:
                     api.schema, api.forget, options["proposals"] = await metadata.schema(), metadata.outdate, api
+                    api.is_staging = stage
                 editor = Editor(api, metadata, journal, directory / "rejected", **options)
-                yield Editing(editor, metadata, api, journal, directory / "rejected")
+                sender = Editor(server, metadata, journal, directory / "rejected", **sending) if stage else editor
+                lock = directory / "staging.lock"
+                staging = Staging(sender, server, metadata, journal, lock, api if stage else None)
+                if stage:
+                    await staging.load()
+                yield Editing(editor, metadata, api, journal, directory / "rejected", staging)
     finally:
         journal.close()
 
@@ -69,7 +79,9 @@ async def _write_and_die(url, directory, step, operation, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with editing(url, directory, checkpoint=checkpoint) as room:
-        if operation == "save":
+        if operation == "apply":
+            await room.staging.apply(arguments, await room.editor.begin_set("a test"))
+        elif operation == "save":
             endpoint, key, changes = arguments
             await room.editor.save(endpoint, key, await room.read(endpoint, key), draft(changes))
         elif operation == "create":

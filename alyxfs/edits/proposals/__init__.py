@@ -6,6 +6,6 @@ Needs: ``alyx.rest`` to read, ``alyx.quirks`` for what the server would answer, 
 """
 
 from alyxfs.edits.proposals.api import ProposedApi
-from alyxfs.edits.proposals.journal import ProposalJournal
+from alyxfs.edits.proposals.journal import ProposalJournal, StagingJournal
 
-__all__ = ["ProposalJournal", "ProposedApi"]
+__all__ = ["ProposalJournal", "ProposedApi", "StagingJournal"]

@@ -19,6 +19,7 @@ from alyxfs.alyx.quirks.writing import FIELD_OF_FILTER
 from alyxfs.alyx.rest import Api, Page, Reply, combined
 from alyxfs.edits.proposals import answers, checks
 from alyxfs.edits.proposals.hanging import hanging_from
+from alyxfs.edits.proposals.kept import picture_address
 from alyxfs.edits.proposals.overlay import Overlay
 from alyxfs.edits.proposals.proposal import Proposal
 from alyxfs.edits.proposals.selection import Standing, selects
@@ -27,7 +28,7 @@ from alyxfs.edits.proposals.walk import ProposedWalk
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from alyxfs.alyx.auth import Account
+    from alyxfs.alyx.auth import Account, Login
     from alyxfs.alyx.rest import Fetch, Filters
     from alyxfs.alyx.schema.read import Endpoint, Schema
     from alyxfs.alyx.walk import Walk
@@ -45,6 +46,14 @@ def _forget_nothing(_endpoint: str, _key: str | None) -> None:
     pass
 
 
+class _Server(Api):
+    """With the log-in of another one."""
+
+    def __init__(self, network: Network, base_url: str, account: Account, login: Login) -> None:
+        super().__init__(network, base_url, account)
+        self._login = login
+
+
 class ProposedApi(Api):
     """See the module. ``overlay`` is what is proposed; it changes in :meth:`take` and :meth:`withdraw`."""
 
@@ -57,6 +66,12 @@ class ProposedApi(Api):
         """Called when a proposal (its number in the journal) turns out to conflict, or no longer to."""
         self.forget: Callable[[str, str | None], None] = _forget_nothing
         """Called with the endpoint and look-up of records that come or go with another one, and with their lists."""
+        self.besides: set[int] = set()
+        """Proposals that no record shows: what is asked of addresses that hold none."""
+        self.is_staging = False
+        """Whether proposals outlive the drive."""
+        self.server: Api = _Server(network, base_url, account, self._login)
+        """The server as it is, to which writes can be sent."""
         self._user = account.user
 
     # Reads
@@ -228,14 +243,13 @@ class ProposedApi(Api):
         """All that may fail comes before the proposal is added."""
         if picture is not None:
             checks.refuse_no_picture(key, picture)
-            name = f"proposed-{number}.{_extension(str(document.get('image')))}"
-            document = {**document, "image": self.address("uploaded", name)}
+            document = {**document, "image": picture_address(number, str(document.get("image")), self.address)}
         values = answers.stored(endpoint, document, self.address)
         if method == "DELETE":
             others = await hanging_from(self, self.schema, endpoint, key, before) if self.schema else []
             record = self.overlay.add(Proposal(number, method, endpoint, key, {}, before))
             self.overlay.take_along(record, ((each.endpoint, each.key, each.identity) for each in others))
-            self._forget_others(record.takes_with_it)
+            self.forget_all(record.takes_with_it)
             return Reply(204, None)
         checks.refuse_unfitting(endpoint, values, before)
         assert self.schema is not None, "it is known before anything is proposed"
@@ -255,7 +269,7 @@ class ProposedApi(Api):
         """Forget a proposal. Raises NotAllowed where there is none, Conflict where later ones build on it."""
         record, proposal = self._proposed(number)
         theirs = None
-        if not record.is_new:
+        if not record.is_new and proposal is not record.proposals[-1]:  # else nothing can build on it but by a name
             try:
                 theirs = await super().detail(record.endpoint.name, str(record.origin))
             except errors.NotFound:  # gone meanwhile: nothing of it is shown
@@ -268,8 +282,14 @@ class ProposedApi(Api):
             raise errors.Conflict(f"Later proposals build on that of {proposal.name} ({writes}): undo those first.")
         others = list(record.takes_with_it) if proposal.method == "DELETE" else []
         self.overlay.withdraw(record, proposal)
-        self._forget_others(others)
+        self.forget_all(others)
         return proposal
+
+    def taken_with(self, number: int | None) -> list[tuple[str, str, str]]:
+        """The records that go with one whose delete this is: endpoint, look-up and identity of each."""
+        found = self.overlay.record_of(number) if number is not None else None
+        others = found[0].takes_with_it if found else []
+        return [(each.endpoint.name, each.key, each.identity) for each in others]
 
     def _proposed(self, number: int) -> tuple[ProposedRecord, Proposal]:
         found = self.overlay.record_of(number)
@@ -277,11 +297,17 @@ class ProposedApi(Api):
             raise errors.NotAllowed(f"Write {number} is no proposal that this drive shows: there is nothing to undo.")
         return found
 
-    def _forget_others(self, others: list[ProposedRecord]) -> None:
+    def forget_all(self, others: list[ProposedRecord]) -> None:
+        """Drop what is known of records that came or went with another one."""
         for other in others:
             self.forget(other.endpoint.name, other.key)
         for endpoint in {other.endpoint.name for other in others}:
             self.forget(endpoint, None)
+
+    @property
+    def word(self) -> str:
+        """What is said of a write that is taken."""
+        return "Staged" if self.is_staging else "Proposed"
 
     def status(self) -> dict[str, int]:
         """How much is proposed, and how many proposals conflict with what the server has now."""
@@ -298,10 +324,6 @@ def _has_all(page: Page) -> bool:
 
 def _numbers(record: ProposedRecord) -> list[int]:
     return [each.number for each in record.proposals]
-
-
-def _extension(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def _now() -> str:

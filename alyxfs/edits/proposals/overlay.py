@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from alyxfs.alyx.identities import UUID, id_at_the_end, identity_of
+from alyxfs.alyx.identities import UUID, id_at_the_end, identity_of, named_by
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.quirks import new_records as quirks
 from alyxfs.alyx.quirks.writing import HOLD_NAMES_OF
 from alyxfs.edits.proposals.proposal import ProposedRecord
+from alyxfs.edits.proposals.rebase import Applied, based_on
+from alyxfs.edits.undo import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,10 +34,25 @@ class Overlay:
         # Made of the records after each change, as every row of every list is looked up here.
         self._of_server: dict[tuple[str, str], ProposedRecord] = {}
         self._new_names: dict[str, dict[str, str]] = {}
+        self._is_growing = False
+
+    @contextmanager
+    def all_at_once(self) -> Iterator[None]:
+        """What is added in the block is looked up by what the server has at its end only."""
+        self._is_growing = True
+        try:
+            yield
+        finally:
+            self._is_growing = False
+            self._index()
+
+    def records(self) -> Iterator[ProposedRecord]:
+        """All records of which something is proposed."""
+        return (each for records in self._records.values() for each in records)
 
     def __iter__(self) -> Iterator[Proposal]:
         """All proposals, oldest first."""
-        found = [each for records in self._records.values() for record in records for each in record.proposals]
+        found = [each for record in self.records() for each in record.proposals]
         return iter(sorted(found, key=lambda proposal: proposal.number))
 
     def of(self, endpoint: str) -> list[ProposedRecord]:
@@ -55,11 +73,10 @@ class Overlay:
 
     def record_of(self, number: int) -> tuple[ProposedRecord, Proposal] | None:
         """The record of a proposal, and the proposal."""
-        for records in self._records.values():
-            for record in records:
-                for proposal in record.proposals:
-                    if proposal.number == number:
-                        return record, proposal
+        for record in self.records():
+            for proposal in record.proposals:
+                if proposal.number == number:
+                    return record, proposal
         return None
 
     def add(self, proposal: Proposal) -> ProposedRecord:
@@ -91,12 +108,47 @@ class Overlay:
         names = [each.document.get(record.endpoint.lookup or "") for each in record.proposals if each is not proposal]
         record.proposals.remove(proposal)
         if proposal.method == "DELETE":
-            for other in record.takes_with_it:
-                other.taken_with = None
-            record.takes_with_it.clear()
-        elif proposal.method == "PATCH" and (record.endpoint.lookup or "") in proposal.document:
+            _give_back(record)
+        elif proposal.renames:
             former = [name for name in names if isinstance(name, str)]
             self._rename(record, former[-1] if former else record.origin or record.key)
+        self._clean()
+
+    def sent(self, number: int, after: Mapping[str, Any] | None) -> None:
+        """A proposal is the server's now; ``after`` is the record as it has it, None where that was deleted.
+
+        What else is proposed stays, in terms of what the server has now: a new record has its own id there.
+        """
+        found = self.record_of(number)
+        if found is None:
+            return
+        record, proposal = found
+        lookup = record.endpoint.lookup or "id"
+        real = dict(after or {})
+        key = named_by(real, lookup) or record.key
+        record.proposals.remove(proposal)
+        for other in record.proposals:
+            other.before = based_on(other.before, [Applied({**proposal.before, **proposal.document}, real)])
+        if proposal.method == "DELETE":
+            _give_back(record)
+        elif proposal.method == "POST":
+            record.origin, record.identity = key, rows.identity_of(record.endpoint, real, key)
+            if record.key == proposal.key:
+                record.key = key
+            if key != proposal.key and UUID.fullmatch(proposal.key):
+                self._give_ids({proposal.key: key})
+        elif proposal.renames:
+            record.origin = key
+        self._clean()
+
+    def _give_ids(self, ids: Mapping[str, str]) -> None:
+        for record in self.records():
+            for proposal in record.proposals:
+                proposal.key = ids.get(proposal.key, proposal.key)
+                proposal.document = translated(proposal.document, ids)
+                proposal.before = translated(proposal.before, ids)
+
+    def _clean(self) -> None:
         self._records = {
             name: [each for each in records if each.proposals or each.taken_with is not None]
             for name, records in self._records.items()
@@ -104,6 +156,8 @@ class Overlay:
         self._index()
 
     def _index(self) -> None:
+        if self._is_growing:
+            return
         existing = [(name, each) for name, records in self._records.items() for each in records if not each.is_new]
         self._of_server = {(name, each.identity): each for name, each in existing}
         self._new_names = {}
@@ -117,7 +171,9 @@ class Overlay:
         if proposal.method == "POST":
             return {each.number for each in (*later, *self.naming(record))}
         broken = record.conflicts(theirs, but=proposal).keys() - record.conflicts(theirs).keys()
-        if proposal.method == "DELETE" or (record.endpoint.lookup or "") in proposal.document:  # its name is free now
+        if proposal.renames:  # who was proposed later may know the new name alone
+            broken |= {each.number for each in (*later, *self.naming(record))}
+        if proposal.method == "DELETE" or proposal.renames:  # its name is free now
             former = record.key if proposal.method == "DELETE" else proposal.key
             taken = self.live(record.endpoint.name, former)
             if taken is not None and taken is not record:
@@ -137,7 +193,7 @@ class Overlay:
                 proposal
                 for each in others
                 for proposal in each.proposals
-                if any(record.key in _names_in(proposal.document.get(field)) for field in fields)
+                if any(record.key in names_in(proposal.document.get(field)) for field in fields)
             ]
         return found
 
@@ -207,7 +263,15 @@ def _inside(name: str, value: Any, touched: Mapping[str, ProposedRecord]) -> Any
     return {field: _inside(field, item, touched) for field, item in shown.items()}
 
 
-def _names_in(value: Any) -> list[str]:
+def _give_back(record: ProposedRecord) -> None:
+    """What was to go with a record is not, any more."""
+    for other in record.takes_with_it:
+        other.taken_with = None
+    record.takes_with_it.clear()
+
+
+def names_in(value: Any) -> list[str]:
+    """The look-ups in a field that names records, by name or address."""
     values = value if isinstance(value, list) else [value]
     return [id_at_the_end(each) for each in values if isinstance(each, str)]
 

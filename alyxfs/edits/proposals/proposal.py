@@ -38,6 +38,11 @@ class Proposal:
         """For sentences."""
         return f"{self.endpoint.name}/{self.key}"
 
+    @property
+    def renames(self) -> bool:
+        """Whether it gives the record another look-up."""
+        return self.method == "PATCH" and (self.endpoint.lookup or "") in self.document
+
 
 @dataclass(eq=False)
 class ProposedRecord:

@@ -275,7 +275,7 @@ class EditingSession:
                 name, target.key, base, content, writer=process, identity=target.identity, another=another
             )
         saved = self._saved(target, result, process)
-        for picture in () if self.editor.is_dry_run else taken:
+        for picture in () if self.editor.sends_nothing else taken:
             self.names.take(target.directory, picture)  # the server has it now
         saved = await self._with_size(saved)
         return Saved(saved, result.base)
