@@ -171,7 +171,7 @@ def test_drives_of_one_snapshot_share_what_is_unpacked(demo, made, shown):
 def test_a_snapshot_is_not_written_to(made, home):
     done = run_alyxfs(home, "mount", "--snapshot", str(made[0]), "--rw", str(home / "drive"))
     assert done.returncode == 2
-    assert "--rw and --watch do not go with it" in done.stderr
+    assert "--rw, --stage and --watch do not go with it" in done.stderr
 
 
 def test_another_server_is_not_meant(made):
