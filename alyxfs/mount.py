@@ -27,7 +27,7 @@ from alyxfs.alyx.metadata.cache import open_metadata_cache
 from alyxfs.alyx.metadata.poll import watch
 from alyxfs.alyx.rest import Api
 from alyxfs.cache_place import cache_place, folder_name
-from alyxfs.control.commands import handlers
+from alyxfs.control.commands import handlers, talks
 from alyxfs.control.figures import Places, figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
@@ -203,7 +203,8 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         )
         places = Places(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
         drive.figures = partial(figures, operations, files, account, places)
-        await stack.enter_async_context(serving_control(socket, handlers(drive, changes, operations.traces, editor)))
+        commands = handlers(drive, changes, operations.traces, editor)
+        await stack.enter_async_context(serving_control(socket, commands, talks(drive)))
         tasks.keep(manager.keep_told, lambda: in_short(drive.status()))
         if settings.watch:
             tasks.keep(watch, api, metadata, settings.watch, changes.record, {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from alyxfs import errors
+from alyxfs.control.delivering import deliver
 from alyxfs.tree import manifest
 from alyxfs.tree.explain import explain as explain_path
 from alyxfs.tree.files_at import describe_files
 from alyxfs.tree.pinning import list_pinned, pin_files, pinned_state, unpin_files
 
 if TYPE_CHECKING:
-    from alyxfs.control.socket import Handlers
+    from alyxfs.control.socket import Conversation, Handlers, Talks
     from alyxfs.edits import Editor, Entry
     from alyxfs.kernel import Invalidation, Traces
     from alyxfs.tree import Drive
@@ -37,6 +38,15 @@ def handlers(drive: Drive, changes: Invalidation, traces: Traces, editor: Editor
         **_of_traces(drive, traces),
         **_of_writing(drive, changes, editor),
     }
+
+
+def talks(drive: Drive) -> Talks:
+    """Those that are conversations, by their names."""
+
+    async def bring(command: dict[str, Any], conversation: Conversation) -> bool:
+        return await deliver(drive, _given(command, "path", str), conversation)
+
+    return {"bring": bring}
 
 
 def _of_files(drive: Drive) -> Handlers:

@@ -55,6 +55,11 @@ class Reader:
         """What was fetched for this reader alone, as far as it is still under way."""
 
     @property
+    def file(self) -> CachedFile:
+        """What is read."""
+        return self._file
+
+    @property
     def content(self) -> object:
         """See OpenFile."""
         return self._generation

@@ -275,7 +275,7 @@ class DownloadTask:
                 return
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
-            may_wait = not self._memory.is_disk_behind()
+            may_wait = bool(self._file.deliveries) or not self._memory.is_disk_behind()
             await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
             self._owner.wrote(end - before)
             if blocks is file.blocks and not item.unsavable:
