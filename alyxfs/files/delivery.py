@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from alyxfs.files.extents import Extent, missing, present_until
+from alyxfs.files.extents import present_until
 from alyxfs.files.reader import Reader
 from alyxfs.files.state import is_saving
 
@@ -85,16 +85,25 @@ class Delivery:
             if reached > self.reached or self.is_whole:
                 self.reached = reached
                 return True
-            holes = missing(written, Extent(self._read_to, size)) if self._read_to < size else []
-            if holes:
-                self._read_to = holes[0].start
-                self._read_to += len(await self._reader.look(self._read_to, PIECE))
+            if self._read_to < size:
+                await self._read_on(min(self._read_to + PIECE, size))
             elif is_saving(self._file):
                 await trio.sleep(0.01)
             else:
                 break
             written = self._file.written
         return False
+
+    async def _read_on(self, end: int) -> None:
+        """Have the bytes up to this place come, without a look at those that are on disk."""
+        await trio.lowlevel.checkpoint()  # what is at hand comes without one
+        start, written = self._read_to, self._file.written
+        there = present_until(written, start, end)
+        if there > start:
+            self._reader.skip(start, there - start)
+            self._read_to = there
+        else:
+            self._read_to += len(await self._reader.look(start, end - start))
 
     async def take_hash(self, found: str) -> None:
         """The program found this MD5 of all its bytes."""
@@ -114,6 +123,7 @@ async def delivery_of(cache: Cache, source: Source) -> AsyncGenerator[Delivery |
             yield None
             return
         with _delivered(opened.file), cache.verifier.left_to_reader(opened.file):
+            opened.is_wanted_later = True
             if opened.file.blocks is None:
                 await opened.look(0, PIECE)  # the first answer says of which content a cache file is to be
             blocks = opened.file.blocks

@@ -232,7 +232,7 @@ class DownloadTask:
             self._owner.tasks.start(self._save, failed=self._not_saved, ended=self._save_ended)
         while item.saving and (item.unsaved_length > BUFFERED_BY_ONE or self._memory.is_crowded()):
             await self._memory.room()
-        if item.background and not item.whole:
+        if item.background and not (item.whole or self._file.deliveries):
             await self._wait_for_reader()
 
     async def _wait_for_reader(self) -> None:
