@@ -9,6 +9,7 @@ from alyxfs.alyx.datasets.aggregates import NAME as AGGREGATES
 from alyxfs.alyx.datasets.layout import date_seconds, folder_names
 from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.tree import one_answers
 from alyxfs.tree.file_tree import Data, DataFolder, FileTree, SessionDirectory, cached_below
 from alyxfs.tree.node import Node, no_such_name
 from alyxfs.tree.one_tables import table_files
@@ -49,6 +50,8 @@ class DataDirectory(DataFolder):
             return found[name]
         if name == AGGREGATES and await self._aggregates.folders():
             return self._aggregates_directory()
+        if name == one_answers.NAME:
+            return await one_answers.answers_of_one(self._data.files, DATA, self._modified)
         if file_names.encode(name) in found:
             return self.link_of(name)
         raise no_such_name(name, self.identity)
