@@ -10,7 +10,7 @@ from pathlib import Path
 from alyxfs.private_files import make_folder
 
 # Part of the directory's name: raise it whenever the data would come out differently.
-VERSION = 5
+VERSION = 6
 MB = 2**20
 
 
