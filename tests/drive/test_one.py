@@ -88,6 +88,22 @@ def test_settings_that_one_has_written_are_enough_to_mount(demo, tmp_path):
         assert len(os.listdir(drive / "labs")) > 1
 
 
+def test_what_one_finds_by_its_spikes_can_be_loaded(demo, drive, tmp_path):
+    script = """
+found = one.search(datasets="spikes.times.npy")
+answers["found"] = len(found)
+answers["lengths"] = []
+for eid in found[:2]:
+    spikes = one.load_object(eid, "spikes", collection="alf/probe00/pykilosort")
+    answers["lengths"].append(sorted({len(part) for part in spikes.values()}))
+    clusters = one.load_object(eid, "clusters", collection="alf/probe00/pykilosort", attribute=["depths", "metrics"])
+    assert len(clusters["depths"]) == len(clusters["metrics"]) > spikes["clusters"].max()
+"""
+    answers = run_one(demo, tmp_path, PLAIN + script, drive / "data")
+    assert answers["found"] > 50
+    assert [len(lengths) for lengths in answers["lengths"]] == [1, 1]
+
+
 def test_one_loads_an_aggregate_from_the_drive(demo, drive, tmp_path):
     script = """
 dataset = "_ibl_subjectTrials.table"
