@@ -44,7 +44,6 @@ def run_in_background(serve: Callable[[Callable[[], None]], None], log_file: Pat
             raise getattr(errors, answer.get("kind", ""), errors.ConfigurationError)(answer["error"])
         return
     os.close(reading)
-    os.setsid()
     if os.fork():
         os._exit(0)
     _be_a_daemon(serve, log_file, writing, debug=debug)
@@ -59,6 +58,8 @@ def _be_a_daemon(serve: Callable[[Callable[[], None]], None], log_file: Path, wr
         nonlocal told
         if not told:
             told = True
+            # Not before: autofs lets only processes of its own group to the place where it has something mounted.
+            os.setsid()
             os.write(writing, json.dumps(answer).encode())
             os.close(writing)
 

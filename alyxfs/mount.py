@@ -25,7 +25,7 @@ from alyxfs.alyx.datasets.s3 import Buckets
 from alyxfs.alyx.metadata.poll import watch
 from alyxfs.alyx.snapshot_file import copy_known
 from alyxfs.cache_place import cache_place, folder_name
-from alyxfs.control.commands import handlers
+from alyxfs.control.commands import handlers, talks
 from alyxfs.control.figures import Places as PlacesOfDrive
 from alyxfs.control.figures import figures, in_short
 from alyxfs.control.place import socket_place
@@ -190,7 +190,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         drive.snapshot = known.about_snapshot
         copying = partial(copy_known, metadata, catalogue, store, sizes)
         commands = handlers(drive, changes, operations.traces, editor, staging, copying)
-        await stack.enter_async_context(serving_control(socket, commands))
+        await stack.enter_async_context(serving_control(socket, commands, talks(drive)))
         if settings.trace:
             await stack.enter_async_context(_traced(plan, drive, operations.traces.begin_for_all()))
         await _compare_with_manifest(drive, settings.deadline)

@@ -12,14 +12,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from alyxfs.cli.drives import ask_drive
+from alyxfs.cli.delivered import delivered
+from alyxfs.cli.drives import ask_drive, state_of
 from alyxfs.cli.listed_files import from_option, listed_paths, refuse_others
 from alyxfs.cli.one_tables import add_to_tables
 from alyxfs.cli.printing import say
 from alyxfs.cli.status import counted, size_of
-from alyxfs.cli.transfers import batches, data_files, pieces, transfer
+from alyxfs.cli.transfers import batches, data_files, transfer
+from alyxfs.cli.whole_copies import WholeCopies
 from alyxfs.drive_paths import below_data
 from alyxfs.errors import AlyxfsError, ConfigurationError, ServerFault
+from alyxfs.files.disk import direct_io
 from alyxfs.private_files import make_folder, open_file
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 PARTS = ".alyxfs-parts"
 """Folder in the target for files that are not whole yet; gone once all are."""
+WHOLE = "whole"
+"""A file in that folder: see WholeCopies."""
 HASHED_AT_ONCE = 1024 * 1024
 """Bytes of a local file."""
 
@@ -63,9 +68,10 @@ def _fetch(root: Path, names: Sequence[str], target: Path) -> list[dict[str, Any
     }
     _refuse_if_full(target, files, missing)
     here: list[str] = []
+    copies = _Copies(root, target, WholeCopies(target / PARTS / WHOLE))
 
     def copy(name: str, advance: Callable[[int], None]) -> None:
-        if not _copy(root, files[name], target, advance):
+        if not copies.copy(files[name], advance):
             here.append(name)
 
     sizes = {name: file["size"] for name, file in files.items()}
@@ -88,47 +94,92 @@ def _fetch(root: Path, names: Sequence[str], target: Path) -> list[dict[str, Any
     return list(files.values())
 
 
-def _copy(root: Path, file: dict[str, Any], target: Path, advance: Callable[[int], None]) -> bool:
-    """Bring one file; false where it was there already. Raises OSError, ServerFault where it is not what it should be.
+class _Copies:
+    """Copies of a drive's files that are made in threads."""
 
-    What came of it before is in a part of its own, as a beginning of its bytes: that is hashed, and the rest is read.
-    """
-    copy, size = _copy_of(file, target), file["size"]
-    if _has_size(copy, size) and (file["md5"] is None or _hash_of(copy).hexdigest() == file["md5"]):
-        advance(size)
-        return False
-    version = hashlib.blake2b(file["hash"].encode(), digest_size=8).hexdigest()
-    part = target / PARTS / f"{file['dataset']}-{version}"
-    descriptor = open_file(part, os.O_RDWR)
-    with open(descriptor, "r+b", buffering=0) as stream:  # noqa: PTH123 - a descriptor has no path
-        come = os.fstat(descriptor).st_size
+    def __init__(self, root: Path, target: Path, whole: WholeCopies) -> None:
+        self._root = root
+        self._target = target
+        self._socket = Path(state_of(root)["control_socket"])
+        self._whole = whole
+
+    def copy(self, file: dict[str, Any], advance: Callable[[int], None]) -> bool:
+        """Bring one file; false where it was there already.
+
+        What came of it before is in a part of its own, as a beginning of its bytes: that is hashed, and the rest is
+        read. Raises OSError, ServerFault where it is not what it should be.
+        """
+        copy, size = _copy_of(file, self._target), file["size"]
+        if _has_size(copy, size) and self._is_right(copy, file["md5"]):
+            advance(size)
+            return False
+        version = hashlib.blake2b(file["hash"].encode(), digest_size=8).hexdigest()
+        part = self._target / PARTS / f"{file['dataset']}-{version}"
+        descriptor = open_file(part, os.O_RDWR)
+        with open(descriptor, "r+b", buffering=0) as stream:  # noqa: PTH123 - a descriptor has no path
+            come, found = self._complete(file, part, stream, advance)
+            if come == size and file["md5"] in {None, found}:
+                state = (self._root / file["path"]).stat()
+                os.utime(descriptor, ns=(state.st_mtime_ns, state.st_mtime_ns))
+                make_folder(copy.parent)
+                part.replace(copy)
+                self._whole.add(copy, found)
+                return True
+        part.unlink()
+        raise ServerFault(
+            f"What came has {come:,} bytes and the MD5 {found}, the database says {size:,} and "
+            f"{file['md5']}: it is not kept. `alyxfs refresh` of the file fetches it anew."
+        )
+
+    def _complete(
+        self, file: dict[str, Any], part: Path, stream: IO[bytes], advance: Callable[[int], None]
+    ) -> tuple[int, str]:
+        """Write what the part of the file lacks; how many bytes it then has, and their MD5."""
+        size, come = file["size"], os.fstat(stream.fileno()).st_size
         if come > size:
             stream.truncate(0)
             come = 0
         digest = _hash_of(part)
-        stream.seek(come)
         advance(come)
-        for piece in pieces(root / file["path"], come) if come < size or size == 0 else ():
-            _write_all(stream, piece)
-            digest.update(piece)
-            come += len(piece)
-            advance(len(piece))
-        if come == size and file["md5"] in {None, digest.hexdigest()}:
-            state = (root / file["path"]).stat()
-            os.utime(descriptor, ns=(state.st_mtime_ns, state.st_mtime_ns))
-            make_folder(copy.parent)
-            part.replace(copy)
+        if come == size != 0:
+            return come, str(digest.hexdigest())
+        with delivered(self._root, file["path"], self._socket) as content, _past_pages(stream, size) as direct:
+            for piece in content.pieces(come):
+                digest.update(piece)
+                _write_all(stream.fileno(), direct, piece, come)
+                come += len(piece)
+                advance(len(piece))
+            found = str(digest.hexdigest())
+            content.tell_hash(found)
+        return come, found
+
+    def _is_right(self, copy: Path, md5: str | None) -> bool:
+        """Whether a copy of the right size, which was there before, has the MD5 of the database, if that says one."""
+        if md5 is None or self._whole.has(copy, md5):
             return True
-    part.unlink()
-    raise ServerFault(
-        f"What came has {come:,} bytes and the MD5 {digest.hexdigest()}, the database says {size:,} and "
-        f"{file['md5']}: it is not kept. `alyxfs refresh` of the file fetches it anew."
-    )
+        is_right = bool(_hash_of(copy).hexdigest() == md5)
+        if is_right:
+            self._whole.add(copy, md5)
+        return is_right
 
 
-def _write_all(stream: IO[bytes], piece: memoryview) -> None:
-    while piece:
-        piece = piece[stream.write(piece) :]
+@contextlib.contextmanager
+def _past_pages(stream: IO[bytes], size: int) -> Iterator[int | None]:
+    """A way into a large file past the page cache, where there is one: what programs have there is to stay there."""
+    direct = direct_io.open_again(stream.fileno()) if size >= direct_io.LEAST else None
+    try:
+        yield direct
+    finally:
+        if direct is not None:
+            os.close(direct)
+
+
+def _write_all(descriptor: int, direct: int | None, piece: memoryview, position: int) -> None:
+    rest = [piece]
+    while rest:
+        written = direct_io.write_some(descriptor, direct, rest, position)
+        position += written
+        rest = direct_io.after(rest, written)
 
 
 def _copy_of(file: dict[str, Any], target: Path) -> Path:

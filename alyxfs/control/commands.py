@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
 from alyxfs.control.arguments import given, paths_in
+from alyxfs.control.delivering import deliver
 from alyxfs.control.writing import of_writing
 from alyxfs.tree import manifest
 from alyxfs.tree.explain import explain as explain_path
@@ -16,7 +17,7 @@ from alyxfs.tree.pinning import list_pinned, pin_files, pinned_state, unpin_file
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alyxfs.control.socket import Handlers
+    from alyxfs.control.socket import Conversation, Handlers, Talks
     from alyxfs.edits import Editor, Staging
     from alyxfs.kernel import Invalidation, Trace, Traces
     from alyxfs.tree import Drive
@@ -58,6 +59,15 @@ def handlers(
         **_of_traces(drive, traces),
         **of_writing(drive, changes, editor, staging),
     }
+
+
+def talks(drive: Drive) -> Talks:
+    """Those that are conversations, by their names."""
+
+    async def bring(command: dict[str, Any], conversation: Conversation) -> bool:
+        return await deliver(drive, given(command, "path", str), conversation)
+
+    return {"bring": bring}
 
 
 def _of_files(drive: Drive) -> Handlers:

@@ -6,7 +6,8 @@ Needs: ``net`` for ranges of a file; a ``Source`` that says where it is, how lar
 """
 
 from alyxfs.files.cache import FileCache, open_file_cache
+from alyxfs.files.delivery import delivery_of
 from alyxfs.files.doubts import NO_BYTES
 from alyxfs.files.source import OpenFile, Source
 
-__all__ = ["NO_BYTES", "FileCache", "OpenFile", "Source", "open_file_cache"]
+__all__ = ["NO_BYTES", "FileCache", "OpenFile", "Source", "delivery_of", "open_file_cache"]

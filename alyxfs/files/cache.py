@@ -28,7 +28,8 @@ from alyxfs.files.prefetch.prefetcher import Prefetcher
 from alyxfs.files.reader import Reader
 from alyxfs.files.state import FileState, is_saving, look, recorded_share_of, share_of
 from alyxfs.files.transfer.copies import FailedCopies
-from alyxfs.files.verify import fetch_all, leave_failing_copy, see_if_served, verify
+from alyxfs.files.verifier import Verifier
+from alyxfs.files.verify import fetch_all, leave_failing_copy, see_if_served
 from alyxfs.private_files import claim_folder
 from alyxfs.tasks import background_tasks, nobody_waits
 
@@ -45,12 +46,8 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
-QUIET = 0.3
-"""Seconds without a read after which a complete file is verified, some MiB at a time."""
-LONGEST_QUIET = 5.0
-"""Seconds after which the next of these is hashed although somebody reads all the time."""
 SETTLING = 10.0
-"""Seconds that pinning waits for blocks that are on their way to the disk, and for what their hash tells."""
+"""Seconds that pinning waits for blocks that are on their way to the disk."""
 BELIEVED = 60.0
 """Seconds for which it is believed that nobody tells the size of a file."""
 MOST_UNAVAILABLE = 10_000
@@ -81,8 +78,7 @@ class FileCache:
         self.read_at = 0.0
         """Trio time of the last read."""
         self._closing = False
-        self._verifying = trio.CapacityLimiter(1)
-        self._being_verified: set[int] = set()
+        self.verifier = Verifier(network, tasks, self.memory.buffers, lambda: self.read_at, self.closed)
         self.places = Places(directory, server)
         self._sizes = KnownSizes(self.places.values("sizes"))
         self.failed_copies = FailedCopies(network)
@@ -254,7 +250,7 @@ class FileCache:
         keys = [(source.identity, source.version) for source in sources]
         await self._settle(keys)
         await self.disk.record()
-        await self._hear_verdicts(keys)
+        await self.verifier.heard([file for key in keys if (file := self._pool.find(*key))])
         return [await self._state_here(source) for source in sources]
 
     async def unpin(self, sources: Collection[Source]) -> int:
@@ -280,13 +276,6 @@ class FileCache:
             for item in [one for one in file.fetches if one.is_kept and not one.is_saved]:
                 file.drop(item)
             self._pool.forget_removed(file)
-
-    async def _hear_verdicts(self, keys: Collection[tuple[str, str]]) -> None:
-        """Wait until it is known whether these files are what the database says, as far as that does not take long."""
-        with trio.move_on_after(SETTLING):
-            for file in [file for key in keys if (file := self._pool.find(*key))]:
-                while id(file) in self._being_verified:  # noqa: ASYNC110 - as above
-                    await trio.sleep(0.01)
 
     async def _state_here(self, source: Source) -> FileState:
         state = await self.state(source)
@@ -327,25 +316,8 @@ class FileCache:
 
     def completed(self, file: CachedFile) -> None:
         """Every block is on disk: see whether they are right."""
-        if file.source.digest is not None and id(file) not in self._being_verified and not self._closing:
-            self._being_verified.add(id(file))
-            file.handles += 1
-
-            def ended() -> None:
-                self._being_verified.discard(id(file))
-                self.closed(file)
-
-            self.tasks.start(self._verify, file, failed=nobody_waits, ended=ended)
-
-    async def _verify(self, file: CachedFile) -> None:
-        async with self._verifying:
-            await verify(file, self.network, self.memory.buffers, self._quiet)
-
-    async def _quiet(self) -> None:
-        """Wait until nobody has read for a moment, at most LONGEST_QUIET."""
-        with trio.move_on_after(LONGEST_QUIET):
-            while (wait := self.read_at + QUIET - trio.current_time()) > 0:  # noqa: ASYNC110 - it may grow meanwhile
-                await trio.sleep(wait)
+        if not self._closing:
+            self.verifier.begin(file)
 
     def closed(self, file: CachedFile) -> None:
         """A reader has left."""

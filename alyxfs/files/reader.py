@@ -47,12 +47,19 @@ class Reader:
         file.is_shown = True
         self.size = file.size or 0
         """Bytes; see OpenFile."""
+        self.is_wanted_later = False
+        """What is under way when it is closed comes to its end: all of the file will be read, if not now."""
         self._closed = False
         self._began = False
         self._sought_parts = False
         self._pattern = ReadAhead()
         self._ahead: list[Segment] = []
         """What was fetched for this reader alone, as far as it is still under way."""
+
+    @property
+    def file(self) -> CachedFile:
+        """What is read."""
+        return self._file
 
     @property
     def content(self) -> object:
@@ -83,6 +90,12 @@ class Reader:
         if ahead:
             self._look_ahead(offset, size)
         return await self._file.look(offset, size, self._ahead)
+
+    def skip(self, offset: int, size: int) -> None:
+        """Go on as if these bytes, which are on disk, had been read."""
+        self._look_ahead(offset, size)
+        for item in self._file.fetches:
+            item.passed(offset + size)
 
     def _look_ahead(self, offset: int, size: int) -> None:
         """Fetch what the reader will want next, as far as there is room."""
@@ -132,9 +145,9 @@ class Reader:
             if extent != wanted:
                 break
 
-    def _stop_ahead(self) -> None:
+    def _stop_ahead(self, *, is_cancelled: bool = True) -> None:
         for item in self._ahead:
-            if item.arrived == item.start or item.end - item.arrived > SHORT_REST:
+            if is_cancelled and (item.arrived == item.start or item.end - item.arrived > SHORT_REST):
                 self._file.cancel(item)
             item.disregard()
         self._ahead.clear()
@@ -143,6 +156,6 @@ class Reader:
         """See OpenFile."""
         if not self._closed:
             self._closed = True
-            self._stop_ahead()
+            self._stop_ahead(is_cancelled=not self.is_wanted_later)
             self._cache.closed(self._file)
         await trio.lowlevel.checkpoint()

@@ -13,6 +13,7 @@ from alyxfs.alyx.datasets.layout import date_seconds, folder_names
 from alyxfs.alyx.datasets.table_form import TABLES
 from alyxfs.alyx.metadata.freshness import NOT_HAD
 from alyxfs.drive_paths import SUBJECTS
+from alyxfs.tree import one_answers
 from alyxfs.tree.file_tree import Data, DataFolder, FileTree, SessionDirectory, cached_below
 from alyxfs.tree.node import Node, no_such_name
 from alyxfs.tree.one_tables import table_files
@@ -53,6 +54,8 @@ class DataDirectory(DataFolder):
             return found[name]
         if name == AGGREGATES and self._aggregates is not None and await self._aggregates.folders():
             return _AggregatesDirectory(self._data, self._aggregates)
+        if name == one_answers.NAME:
+            return await one_answers.answers_of_one(self._data.files, self._data.root, self._modified)
         if file_names.encode(name) in found:
             return self.link_of(name)
         raise no_such_name(name, self.identity)

@@ -1,11 +1,13 @@
 """The demo's file server: ranges, conditions, log-in, and what it must never give away."""
 
 import hashlib
+import io
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from alyxfs.demo.server import running_demo
 
@@ -136,6 +138,72 @@ def test_compressed_recording_can_be_read(api, tmp_path):
     assert reader.n_channels == 32
     assert np.abs(reader[:100]).max() > 100
     reader.close()
+
+
+def datasets_of(session):
+    """Those of a session with an address, by collection and name: of several revisions the default one."""
+    found = [each for each in session["data_dataset_session_related"] if each["data_url"]]
+    return {(each["collection"], each["name"]): each for each in found if each["default_revision"] == "True"}
+
+
+def array_of(dataset, client):
+    return np.load(io.BytesIO(client.get(quote(dataset["data_url"], safe=":/")).content))
+
+
+def test_each_session_that_has_spikes_has_all_of_them_and_they_fit_together(api):
+    rows = api.get("/sessions?datasets=spikes.times.npy&limit=200").json()["results"]
+    assert len(rows) > 50
+    with httpx.Client() as client:
+        look_at_spikes(api, rows, client)
+
+
+def look_at_spikes(api, rows, client):
+    """All files of the first ones, and whether those of the others are there."""
+    for number, row in enumerate(rows):
+        datasets = datasets_of(api.get(row["url"]).json())
+        times = [each for each in datasets if each[1] == "spikes.times.npy" and "pykilosort" in each[0]]
+        assert times, row
+        for collection, _ in times:
+            own = {name: dataset for (place, name), dataset in datasets.items() if place == collection}
+            parts = [own[f"spikes.{part}.npy"] for part in ("times", "clusters", "depths", "amps")]
+            if number >= 8:
+                assert all(client.head(quote(each["data_url"], safe=":/")).status_code == 200 for each in parts)
+                continue
+            spikes = [array_of(each, client) for each in parts]
+            assert len({len(each) for each in spikes}) == 1
+            assert (np.diff(spikes[0]) >= 0).all()
+            clusters = [array_of(own[f"clusters.{part}.npy"], client) for part in ("channels", "depths")]
+            assert {len(each) for each in clusters} == {300}
+            assert spikes[1].max() < 300
+        wheel = [array_of(datasets["alf", f"_ibl_wheel.{part}.npy"], client) for part in ("position", "timestamps")]
+        assert len(wheel[0]) == len(wheel[1]) > 1000
+        assert ("alf", "_ibl_trials.table.pqt") in datasets
+
+
+def test_the_notes_of_a_recording_and_its_inflated_bytes_agree(api):
+    """By these neo, spikeinterface and IBL's spikeglx find out what is in the file."""
+    [row] = api.get("/sessions?subject=KS001&date_range=2023-01-02,2023-01-02").json()["results"]
+    by_ending = {name[-5:]: each for (_, name), each in datasets_of(api.get(row["url"]).json()).items()}
+    text = httpx.get(quote(by_ending[".meta"]["data_url"], safe=":/")).text
+    meta = dict(line.split("=", 1) for line in text.splitlines())
+    index = httpx.get(quote(by_ending["ap.ch"]["data_url"], safe=":/")).json()
+    assert (meta["typeThis"], meta["snsApLfSy"], meta["nSavedChans"]) == ("imec", "31,0,1", str(index["n_channels"]))
+    assert int(meta["fileSizeBytes"]) == index["chunk_bounds"][-1] * index["n_channels"] * 2
+    assert float(meta["fileTimeSecs"]) * float(meta["imSampRate"]) == index["chunk_bounds"][-1]
+
+
+def test_the_video_is_one(api):
+    [row] = api.get("/sessions?subject=KS001&date_range=2023-01-02,2023-01-02").json()["results"]
+    dataset = datasets_of(api.get(row["url"]).json())["raw_video_data", "_iblrig_leftCamera.raw.mp4"]
+    content = httpx.get(quote(dataset["data_url"], safe=":/")).content
+    boxes, place = {}, 0
+    while place < len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        boxes[content[place + 4 : place + 8]] = content[place + 8 : place + size]
+        place += size
+    assert list(boxes) == [b"ftyp", b"mdat", b"moov"]
+    assert place == len(content)
+    assert Image.open(io.BytesIO(boxes[b"mdat"])).size == (160, 120)
 
 
 def test_log_in_for_files(demo_directory):

@@ -244,8 +244,8 @@ def test_what_the_tables_leave_out_comes_from_the_api(fresh_demo, home):
 def test_a_dataset_that_is_gone_is_dropped_when_it_is_opened(fresh_demo, home):
     asking = Asking(fresh_demo.url)
     with mounted(fresh_demo.url, home) as drive:
-        place = drive / "data/cortexlab/Subjects/KS001/2022-12-06/001/alf"
-        gone = next(path for path in sorted(place.iterdir()) if path.suffix == ".npy")
+        place = drive / "data/cortexlab/Subjects/KS004/2023-04-05/001/alf/tiles"
+        gone = place / "tile.n0500.npy"  # whose file has gone, too
         identity = os.getxattr(gone, "user.alyx.dataset").decode()
         asking.send("DELETE", f"/datasets/{identity}")
         with pytest.raises(OSError, match="No data available"):

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from alyxfs.cli import commands
 from alyxfs.cli.fetching import PARTS
+from alyxfs.cli.whole_copies import WholeCopies
 from alyxfs.files.disk import block_file
 from fault_server import FaultServer
 from mounted import mounted, until
@@ -196,6 +197,53 @@ def test_what_cannot_be_fetched_is_told_and_leaves_nothing(shared_drive, tmp_pat
     result = fetch(*places)
     assert words in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def cached_verdicts(home):
+    found = []
+    for path in (home / ".cache" / "alyxfs" / "files" / "blocks-1").rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                found.append(block_file.read_header(file.fileno()).verdict)
+    return found
+
+
+def test_what_was_hashed_on_its_way_is_not_hashed_again_and_a_read_beside_it_is_right(
+    served, server, own_demo, home, tmp_path
+):
+    content = os.urandom(9 * MIB + 5)
+    file = served.add("spikes.part0.npy", content)
+    with mounted(own_demo.url, home) as drive:
+        assert (drive / file.place).read_bytes()[MIB : 2 * MIB] == content[MIB : 2 * MIB]
+        done(drive / file.place, "--to", tmp_path / "first")
+        until(lambda: cached_verdicts(home) == [block_file.Verdict.VERIFIED], "what fetch has found")
+        done(drive / file.place, "--to", tmp_path / "second")
+    for target in ("first", "second"):
+        assert (tmp_path / target / file.place.removeprefix("data/")).read_bytes() == content
+    assert server.sent == len(content)
+
+
+def test_what_the_cache_has_no_room_for_is_fetched_all_the_same(served, server, own_demo, home, tmp_path):
+    contents = {f"spikes.part{number}.npy": os.urandom(MIB + number) for number in range(3)}
+    files = [served.add(name, content) for name, content in contents.items()]
+    with mounted(own_demo.url, home, "--cache-limit", "0.0005") as drive:
+        done((drive / files[0].place).parent, "--to", tmp_path)
+    for file, content in zip(files, contents.values(), strict=True):
+        assert (tmp_path / file.place.removeprefix("data/")).read_bytes() == content
+
+
+def test_copies_that_an_interrupted_fetch_has_hashed_are_known_until_somebody_touches_them(tmp_path):
+    copy = tmp_path / "spikes.times.npy"
+    copy.write_bytes(b"times")
+    WholeCopies(tmp_path / "whole").add(copy, "5" * 32)
+    with (tmp_path / "whole").open("a") as file:
+        file.write('["half of a li')
+    assert WholeCopies(tmp_path / "whole").has(copy, "5" * 32)
+    assert not WholeCopies(tmp_path / "whole").has(copy, "6" * 32)
+    state = copy.stat()
+    copy.write_bytes(b"TIMES")
+    os.utime(copy, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert not WholeCopies(tmp_path / "whole").has(copy, "5" * 32)
 
 
 def test_tables_of_others_are_left_and_two_fetches_into_one_directory_refused(shared_drive, tmp_path):

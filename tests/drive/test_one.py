@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 
 import pytest
 
@@ -32,6 +34,12 @@ from one.api import ONE
 one = ONE(base_url=url, username="demo", password="demo", silent=True, cache_dir=data, mode="remote",
           cache_rest=None, tables_dir=own)
 """
+PLAIN = """
+set_up()
+from one.api import ONE
+one = ONE(base_url=url, username="demo", password="demo", silent=True, cache_dir=data)
+"""
+"""As people write it: ONE keeps answers of the server in its cache directory."""
 LOAD = f"""
 eid, = one.search(subject="KS001", date_range=["2023-01-02", "2023-01-02"])
 answers["session"] = str(eid)
@@ -46,7 +54,7 @@ answers["spikes"] = {{key: hashlib.sha256(value.tobytes()).hexdigest() for key, 
 """
 
 
-@pytest.mark.parametrize("begin", [LOCAL, REMOTE], ids=["local", "remote"])
+@pytest.mark.parametrize("begin", [LOCAL, PLAIN], ids=["local", "remote"])
 def test_one_loads_datasets_and_an_object_from_the_drive_byte_for_byte(demo, drive, tmp_path, begin):
     answers = run_one(demo, tmp_path, begin + LOAD, drive / "data")
     addresses = by_path(demo, drive, answers["session"])
@@ -59,6 +67,41 @@ def test_one_loads_datasets_and_an_object_from_the_drive_byte_for_byte(demo, dri
         folder = f"{drive.path}/data/cortexlab/Subjects/KS001/2023-01-02/001/alf/probe00/pykilosort/#2024-05-06#"
         content = Asking.bytes_of(addresses[f"{folder}/spikes.{part}.npy"])
         assert digest == hashlib.sha256(content[128:]).hexdigest(), part  # numpy's header has 128 bytes here
+
+
+def test_answers_that_one_keeps_go_to_a_private_folder_outside_of_the_drive(demo, drive, home, tmp_path):
+    run_one(demo, tmp_path, PLAIN + 'one.search(subject="KS001")', drive / "data")
+    assert ".rest" not in os.listdir(drive / "data")
+    kept = (drive / "data" / ".rest").resolve(strict=True)
+    assert kept.is_relative_to(home / ".cache")
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert [path for path in kept.rglob("*") if path.is_file()]
+    shutil.rmtree(kept)
+    assert list((drive / "data" / ".rest").iterdir()) == [], "made anew"
+
+
+def test_settings_that_one_has_written_are_enough_to_mount(demo, tmp_path):
+    run_one(demo, tmp_path, PLAIN)
+    with mounted(demo.url, tmp_path / "one-home", ALYXFS_USER="") as drive:
+        status = json.loads((drive / ".alyxfs" / "status.json").read_text())
+        assert (status["user"], status["user_from"]) == ("demo", "ONE's settings")
+        assert len(os.listdir(drive / "labs")) > 1
+
+
+def test_what_one_finds_by_its_spikes_can_be_loaded(demo, drive, tmp_path):
+    script = """
+found = one.search(datasets="spikes.times.npy")
+answers["found"] = len(found)
+answers["lengths"] = []
+for eid in found[:2]:
+    spikes = one.load_object(eid, "spikes", collection="alf/probe00/pykilosort")
+    answers["lengths"].append(sorted({len(part) for part in spikes.values()}))
+    clusters = one.load_object(eid, "clusters", collection="alf/probe00/pykilosort", attribute=["depths", "metrics"])
+    assert len(clusters["depths"]) == len(clusters["metrics"]) > spikes["clusters"].max()
+"""
+    answers = run_one(demo, tmp_path, PLAIN + script, drive / "data")
+    assert answers["found"] > 50
+    assert [len(lengths) for lengths in answers["lengths"]] == [1, 1]
 
 
 def test_one_loads_an_aggregate_from_the_drive(demo, drive, tmp_path):

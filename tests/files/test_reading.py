@@ -427,7 +427,7 @@ async def test_a_load_from_disk_whose_memory_is_let_go_meanwhile_does_no_harm(se
         file = cache._pool.get(source(server))
         await until(lambda: file.is_idle)
         await cache.disk.record()
-        await until(lambda: not cache._being_verified)
+        await until(lambda: not cache.verifier.is_busy)
         cache.memory.release()
         file.handles += 1
         monkeypatch.setattr(BlockFile, "read_into", slowly)

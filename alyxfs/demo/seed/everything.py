@@ -6,6 +6,7 @@ from .animals import add_subjects
 from .cache_tables import write_cache_tables
 from .datasets import Shelf
 from .extras import add_extras
+from .library import Library
 from .real import RealFiles, add_real_sessions
 from .regions import add_regions
 from .sessions import SessionMaker, add_odd_sessions, add_usual_sessions
@@ -22,7 +23,9 @@ def add_everything(home: Path, scale: int, largest: int) -> None:
     subjects = add_subjects(tables, words, scale)
     add_real_sessions(maker, RealFiles(shelf, words, home / "files", largest))
     add_odd_sessions(maker, subjects)
-    add_usual_sessions(maker, subjects, scale)
+    library = Library(home / "library", home / "files", largest)
+    add_usual_sessions(maker, subjects, scale, library)
+    library.close()
     add_extras(tables, words, home / "uploaded", scale)
     tables.write()
     write_cache_tables(home / "tables", home / "files", list(words.tags))

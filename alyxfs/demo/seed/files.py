@@ -3,17 +3,18 @@
 import contextlib
 import functools
 import hashlib
-import importlib
 import io
 import json
+import random
+import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .spikeglx import CHANNELS, SAMPLE_RATE, seconds
+
 Writer = Callable[[Path, int], None]
-SAMPLE_RATE = 30_000
 
 
 def numbers(size: int, kind: str = "float64") -> Writer:
@@ -35,34 +36,93 @@ def numbers(size: int, kind: str = "float64") -> Writer:
     return write
 
 
+CLUSTERS = 300
+
+
 @functools.lru_cache(maxsize=1)
-def spikes_of_recording(count: int) -> dict[str, np.ndarray]:
+def sorted_recording(count: int, seed: int = 300) -> dict[str, np.ndarray]:
     """Ten minutes of so many spikes of 300 clusters, each at its depth (µm) and with its amplitudes (V)."""
-    luck = np.random.default_rng(300)
-    rates = luck.exponential(size=300)
-    clusters = luck.choice(300, count, p=rates / rates.sum()).astype(np.int32)
+    luck = np.random.default_rng(seed)
+    rates = luck.exponential(size=CLUSTERS)
+    clusters = luck.choice(CLUSTERS, count, p=rates / rates.sum()).astype(np.int32)
     times = np.sort(luck.random(count, np.float32).astype(float)) * 600  # seconds
-    depths = np.sort(luck.uniform(20, 3840, 300))[clusters] + luck.normal(0, 5, count)
-    amps = luck.uniform(50e-6, 300e-6, 300)[clusters] * luck.normal(1, 0.1, count)
-    return {"times": times, "clusters": clusters, "depths": depths, "amps": amps}
+    places = np.sort(luck.uniform(20, 3840, CLUSTERS))
+    return {
+        "spikes.times": times,
+        "spikes.clusters": clusters,
+        "spikes.templates": clusters,
+        "spikes.depths": places[clusters] + luck.normal(0, 5, count),
+        "spikes.amps": luck.uniform(50e-6, 300e-6, CLUSTERS)[clusters] * luck.normal(1, 0.1, count),
+        "clusters.depths": places,
+        "clusters.channels": (places // 10).astype(np.int64),  # two contacts every 20 µm
+    }
 
 
-def spikes(part: str) -> Writer:
-    """Write one part of a sorted recording; all parts have the same length: a million, or what the largest takes."""
+def array(content: np.ndarray) -> Writer:
+    """Write this array."""
 
-    def write(path: Path, largest: int) -> None:
-        count = (min(8 * 2**20, largest) - 128) // 8
-        with path.open("wb") as file:
-            np.save(file, spikes_of_recording(count)[part])
+    def write(path: Path, _largest: int) -> None:
+        with path.open("wb") as file:  # given a path, numpy would add an extension
+            np.save(file, content)
 
     return write
 
 
-def wheel(part: str) -> Writer:
+def spikes(part: str, count: int | None = None, seed: int = 300) -> Writer:
+    """Write one part of a sorted recording; all parts have the same length: a million, or what the largest takes."""
+
+    def write(path: Path, largest: int) -> None:
+        most = (min(8 * 2**20, largest) - 128) // 8
+        array(sorted_recording(count or most, seed)[f"spikes.{part}"])(path, largest)
+
+    return write
+
+
+def clusters(part: str, count: int | None = None, seed: int = 300) -> Writer:
+    """Write what a cluster of these spikes is, a row each."""
+
+    def write(path: Path, largest: int) -> None:
+        most = (min(8 * 2**20, largest) - 128) // 8
+        array(sorted_recording(count or most, seed)[f"clusters.{part}"])(path, largest)
+
+    return write
+
+
+def uuids(seed: int) -> Writer:
+    """Write a name for each cluster."""
+
+    def write(path: Path, _largest: int) -> None:
+        luck = random.Random(seed)
+        names = (str(uuid.UUID(int=luck.getrandbits(128), version=4)) for _ in range(CLUSTERS))
+        path.write_text("\n".join(["uuids", *names]) + "\n", encoding="utf-8")
+
+    return write
+
+
+def waveforms(seed: int) -> Writer:
+    """Write the mean spike of each cluster (V) on four contacts."""
+    luck = np.random.default_rng(seed)
+    shape = -np.exp(-(((np.arange(82) - 40) / 6) ** 2))[:, None] * np.array([0.3, 1, 0.6, 0.2])
+    return array((luck.uniform(50e-6, 300e-6, CLUSTERS)[:, None, None] * shape).astype(np.float32))
+
+
+def contacts(part: str) -> Writer:
+    """Write where the contacts of a probe are (µm), or their channels."""
+    number = np.arange(384)
+    places = np.stack([np.resize([43, 11, 59, 27], 384), 20 * (1 + number // 2)], axis=1)
+    return array(number if part == "rawInd" else places.astype(float))
+
+
+def even_times(count: int, until: float) -> Writer:
+    """Write so many times (s), evenly spaced."""
+    return array(np.linspace(0, until, count))
+
+
+def wheel(part: str, size: int = 2**20) -> Writer:
     """Write the positions (rad) of a wheel that is turned to and fro for ten minutes, or their times (s)."""
 
     def write(path: Path, largest: int) -> None:
-        times = np.linspace(0, 600, (min(2**20, largest) - 128) // 8)
+        times = np.linspace(0, 600, (min(size, largest) - 128) // 8)
         with path.open("wb") as file:
             np.save(file, times if part == "timestamps" else np.sin(times / 3) + np.sin(times * 2) / 4)
 
@@ -114,21 +174,16 @@ def trials(path: Path, _largest: int) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def notes(path: Path, _largest: int) -> None:
-    """Write what a recording program notes about itself."""
-    path.write_text("imSampRate=30000\nnSavedChans=32\n", encoding="utf-8")
-
-
 def compressed(path: Path, largest: int) -> None:
     """Write a recording of 32 channels compressed by mtscomp, and its index beside it under a plain name."""
     import mtscomp  # noqa: PLC0415 - only needed to build
 
-    channels = 32
-    seconds = 4 if largest > 10 * 2**20 else 1
-    count = SAMPLE_RATE * seconds
+    channels = CHANNELS
+    count = SAMPLE_RATE * seconds(largest)
     luck = np.random.default_rng(32)
     wave = np.sin(np.arange(count)[:, None] / (20 + np.arange(channels)))
     raw = (wave * 500 + luck.normal(0, 20, (count, channels))).astype(np.int16)
+    raw[:, -1] = 64 * (np.arange(count) % SAMPLE_RATE < SAMPLE_RATE // 2)  # a pulse each second, for synchronisation
     plain = path.with_suffix(".raw")
     plain.write_bytes(raw.tobytes())
     index = path.with_suffix(".index")
@@ -150,31 +205,6 @@ def index_of_compressed(path: Path, _largest: int) -> None:
     """Move the index of the recording to its own place."""
     indices = list(path.parent.glob("*.index"))
     indices[0].rename(path)
-
-
-def can_write_videos() -> bool:
-    """Tell whether there is a package that writes videos."""
-    try:
-        importlib.import_module("av")
-    except ImportError:
-        return False
-    return True
-
-
-def video(path: Path, _largest: int) -> None:
-    """Write two seconds of a moving square."""
-    av: Any = importlib.import_module("av")
-    output = av.open(str(path), "w")
-    stream = output.add_stream("mpeg4", rate=30)
-    stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-    for number in range(60):
-        picture = np.zeros((120, 160, 3), dtype=np.uint8)
-        picture[20:60, number : number + 40] = 255
-        for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-            output.mux(packet)
-    for packet in stream.encode():
-        output.mux(packet)
-    output.close()
 
 
 def md5_of(path: Path) -> str:

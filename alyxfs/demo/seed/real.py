@@ -8,10 +8,11 @@ from typing import Any
 from alyxfs.demo.data.models import Dataset
 from alyxfs.demo.subjects.models import Subject
 
-from . import files
+from . import files, spikeglx
 from .datasets import Home, RealFile, Shelf, place_on_server
 from .sessions import SessionMaker
 from .tables import Row, identity
+from .video import video
 from .vocabulary import Words
 
 MB = 2**20
@@ -76,23 +77,22 @@ def add_ephys(maker: SessionMaker, real: RealFiles) -> None:
     new = "2024-05-06"
     sorting = "alf/probe00/pykilosort"
     raw = "raw_ephys_data/probe00"
-    bin_name = "_spikeglx_ephysData_g0_t0.imec.ap"
+    bin_name = spikeglx.NAME
     datasets += [
         real.add(home, "ephysData.raw.ap", raw, f"{bin_name}.cbin", files.compressed),
         real.add(home, "ephysData.raw.ch", raw, f"{bin_name}.ch", files.index_of_compressed),
-        real.add(home, "ephysData.raw.meta", raw, f"{bin_name}.meta", files.notes),
+        real.add(home, "ephysData.raw.meta", raw, f"{bin_name}.meta", spikeglx.meta),
         real.add(home, "spikes.times", sorting, "spikes.times.npy", files.numbers(4 * MB), default_dataset=False),
         real.add(home, "spikes.times", sorting, "spikes.times.npy", files.spikes("times"), new),
         real.add(home, "spikes.clusters", sorting, "spikes.clusters.npy", files.spikes("clusters"), new),
         real.add(home, "spikes.amps", sorting, "spikes.amps.npy", files.spikes("amps"), new),
         real.add(home, "spikes.depths", sorting, "spikes.depths.npy", files.spikes("depths"), new),
-        real.add(home, "clusters.channels", sorting, "clusters.channels.npy", files.numbers(4096, "int64")),
+        real.add(home, "clusters.channels", sorting, "clusters.channels.npy", files.clusters("channels")),
+        real.add(home, "clusters.depths", sorting, "clusters.depths.npy", files.clusters("depths")),
         real.add(home, "clusters.metrics", sorting, "clusters.metrics.pqt", files.table(300)),
         real.add(home, "spikes.times", "alf", "spikes.times.npy", files.numbers(MB), new),
+        real.add(home, "_iblrig_Camera.raw", "raw_video_data", "_iblrig_leftCamera.raw.mp4", video),
     ]
-    if files.can_write_videos():
-        name = "_iblrig_leftCamera.raw.mp4"
-        datasets.append(real.add(home, "_iblrig_Camera.raw", "raw_video_data", name, files.video))
     maker.add_insertion(home, 0, datasets, channels=True)
 
 

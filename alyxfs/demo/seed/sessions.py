@@ -9,6 +9,7 @@ from alyxfs.demo.subjects.models import Subject
 
 from .animals import ODD_NICKNAMES
 from .datasets import Home, Shelf
+from .library import Library
 from .recipes import recipe
 from .tables import Row, Tables, chance
 from .vocabulary import Words
@@ -72,13 +73,15 @@ class SessionMaker:
         name = EPHYS_PROTOCOL if probes else usual
         return f"_iblrig_tasks_{name}" if name else ""
 
-    def add_recording(self, home: Home, probes: int) -> None:
-        """Add the usual datasets, none of which has a real file, and the insertions."""
+    def add_recording(self, home: Home, probes: int, library: Library | None = None) -> None:
+        """Add the usual datasets and the insertions; what the library has is a real file."""
         datasets = []
         luck = chance("revision", home.session.id)
         for kind, collection, name in recipe(probes):
             revision = "2024-05-06" if "pykilosort" in collection and luck.random() < 0.1 else ""
             datasets.append(self.shelf.add(home, kind, collection, name, revision=revision))
+            if library is not None:
+                library.place(home, datasets[-1], revision)
         for position in range(probes):
             self.add_insertion(home, position, datasets, channels=False)
 
@@ -150,7 +153,7 @@ class SessionMaker:
             )
 
 
-def add_usual_sessions(maker: SessionMaker, subjects: dict[str, list[Row]], scale: int) -> None:
+def add_usual_sessions(maker: SessionMaker, subjects: dict[str, list[Row]], scale: int, library: Library) -> None:
     """Add the many sessions that nothing is special about."""
     animals = [(lab, subject) for lab, rows in subjects.items() for subject in rows]
     for number in range(round(30 + 150 * scale)):
@@ -160,7 +163,7 @@ def add_usual_sessions(maker: SessionMaker, subjects: dict[str, list[Row]], scal
         start = dt.datetime.combine(day, dt.time(luck.randrange(8, 18), luck.randrange(60)))
         start = start.replace(microsecond=416652 if luck.random() < 0.3 else 0)
         probes = luck.choice([0, 0, 0, 0, 1, 2])
-        maker.add_recording(maker.add(subject, lab, start, probes=probes), probes)
+        maker.add_recording(maker.add(subject, lab, start, probes=probes), probes, library)
     # Some water of a session's day is part of the session.
     waters = maker.tables.rows[WaterAdministration]
     sessions = {session["subject_id"]: session for session in maker.tables.rows[Session]}

@@ -109,6 +109,7 @@ class BlockFile:
     def __init__(self, descriptor: int, path: pathlib.Path, header: Header) -> None:
         self._descriptor = descriptor
         self.path = path
+        self.inode = os.fstat(descriptor).st_ino
         self.fingerprint = header.fingerprint
         self.verdict = header.verdict
         size = header.fingerprint.size

@@ -61,6 +61,8 @@ class FileContent:
         self.unrecorded: list[tuple[int, int]] = []
         """Runs of blocks that are written but not marked in the map on disk."""
         self.handles = 0
+        self.deliveries = 0
+        """Programs that copy the file from the disk as it comes: of no use to them is what is in the page cache."""
         self.link: Link | None = None
         """How fast the server is whose copy was asked last."""
         self.trouble: errors.AlyxfsError | None = None
@@ -84,6 +86,11 @@ class FileContent:
     def is_recorded(self) -> bool:
         """Whether the cache file says itself all that was written and used."""
         return not self.unrecorded and not self._recording and not self.is_used
+
+    @property
+    def is_recorded_whole(self) -> bool:
+        """Whether the cache file says itself that all of it is there."""
+        return self.blocks is not None and not (self.absent or self.unrecorded or self._recording)
 
     @property
     def is_used(self) -> bool:

@@ -214,6 +214,12 @@ class Segment:
         self._count()
         return found
 
+    def passed(self, end: int) -> None:
+        """Nobody needs what comes before this place from memory."""
+        self.read_to = max(self.read_to, min(end, self.arrived))
+        self._wanted.unpark_all()
+        self._count()
+
     def unsaved(self) -> tuple[list[memoryview], int]:
         """What is not in the block file yet, from ``saved_to`` on, and where it ends: at a page, until all came."""
         end = self.arrived if self.done else self.arrived // PAGE * PAGE

@@ -236,7 +236,7 @@ class DownloadTask:
             self._owner.tasks.start(self._save, failed=self._not_saved, ended=self._save_ended)
         while item.saving and (item.unsaved_length > BUFFERED_BY_ONE or self._memory.is_crowded()):
             await self._memory.room()
-        if item.background and not item.whole:
+        if item.background and not (item.whole or self._file.deliveries):
             await self._wait_for_reader()
 
     async def _wait_for_reader(self) -> None:
@@ -279,7 +279,7 @@ class DownloadTask:
                 return
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
-            may_wait = not self._memory.is_disk_behind()
+            may_wait = bool(self._file.deliveries) or not self._memory.is_disk_behind()
             await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
             self._owner.wrote(end - before)
             if blocks is file.blocks and not item.unsavable:
