@@ -98,7 +98,7 @@ class Drive:
         self.number_of_inodes: Callable[[], int] = int
         """How many the kernel remembers."""
         self.root: Directory = self._root(None)
-        metadata.oddities.tell = lambda where, sentence: self.errors.note("listing", where, sentence)
+        metadata.omissions.tell = lambda where, sentence: self.errors.note("listing", where, sentence)
 
     def allow_writing(self, editing: EditingSession, rejected: Path) -> None:
         """Make endpoints writable; called once, before the drive is mounted."""

@@ -255,7 +255,7 @@ def archive_of(tmp_path):
 
         async def run():
             known = SimpleNamespace(
-                is_fresh=lambda *_: False, oddities=SimpleNamespace(note=lambda *_: None), schema=offers_tags
+                is_fresh=lambda *_: False, omissions=SimpleNamespace(note=lambda *_: None), schema=offers_tags
             )
             async with background_tasks() as tasks:
                 releases = Releases(Server(), known, tmp_path / "kept", tasks)

@@ -50,7 +50,7 @@ class Aggregates:
             except errors.NotFound:  # gone meanwhile
                 continue
             except fields.OddRecordError as error:
-                metadata.oddities.note("data/aggregates", f"The dataset {row.identity} is left out: {error}.")
+                metadata.omissions.note("data/aggregates", f"The dataset {row.identity} is left out: {error}.")
         self.modified = max((row.modified or 0.0 for row in listing.rows), default=self.modified)
         self._known = (listing, Folders(files))
         return self._known[1]

@@ -313,7 +313,7 @@ class Catalogue:
             return known[1]
         files, odd = await self._parsed(record)
         for sentence in odd:
-            self.metadata.oddities.note(f"sessions/{place.identity}", f"A file is left out: {sentence}.")
+            self.metadata.omissions.note(f"sessions/{place.identity}", f"A file is left out: {sentence}.")
         if not record.stale and not odd:  # a dataset told in an odd way is not gone
             self._tell_index(place.identity, record, files)
         self._lab_addresses.compare(place, files)

@@ -273,7 +273,7 @@ class DatasetIndex:
         tables = await trio.to_thread.run_sync(read_tables, folder)
         if tables.left_out:
             words = "rows of the server's cache tables are left out: they name no file or session."
-            self._metadata.oddities.note("data", f"{tables.left_out} {words}")
+            self._metadata.omissions.note("data", f"{tables.left_out} {words}")
         stored = await trio.to_thread.run_sync(self._store.document, _DOCUMENT)
         changes = Delta()
         if stored is not None:
@@ -296,7 +296,7 @@ class DatasetIndex:
             contents = await trio.to_thread.run_sync(Snapshot, tables, changes)
         doubtful, self._doubtful = self._doubtful, {}
         for dataset, sentence in changes.odd.items():
-            self._metadata.oddities.note("data", sentence)
+            self._metadata.omissions.note("data", sentence)
             self._doubtful.setdefault("datasets", set()).add(dataset)  # asked for again the next time
         try:
             if await Search(self._changed.walk, contents, changes, personal).doubtful(doubtful, told):

@@ -137,7 +137,7 @@ class ReleaseTables(KeptTables):
             self._note(sentence)
 
     def _note(self, sentence: str) -> None:
-        self._metadata.oddities.note(f"releases/{self._tag}", sentence)
+        self._metadata.omissions.note(f"releases/{self._tag}", sentence)
 
 
 class _Walked:

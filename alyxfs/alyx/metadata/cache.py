@@ -21,7 +21,7 @@ from alyxfs.alyx.metadata.listings import Listings
 from alyxfs.alyx.metadata.records import Record, Records
 from alyxfs.alyx.metadata.shared import Shared
 from alyxfs.alyx.metadata.write_behind import WriteBehind
-from alyxfs.alyx.oddities import Oddities
+from alyxfs.alyx.omissions import Omissions
 from alyxfs.alyx.quirks.reading import quirk_of
 from alyxfs.alyx.schema.read import Endpoint, Schema, read_schema
 from alyxfs.tasks import background_tasks
@@ -51,8 +51,8 @@ class MetadataCache:
         self._store = store
         self._freshness = freshness
         self._saver = WriteBehind(tasks)
-        self.oddities = Oddities()
-        shared = Shared(api, store, self._saver, tasks, freshness, self.oddities, self._endpoint)
+        self.omissions = Omissions()
+        shared = Shared(api, store, self._saver, tasks, freshness, self.omissions, self._endpoint)
         self._listings = Listings(shared)
         self._records = Records(shared, self.listing)
         self._schema: Schema | None = None

@@ -121,7 +121,7 @@ class Listings:
                     walk.remarks.append(remark)
         listing.remarks = walk.remarks
         for remark in walk.remarks:
-            self._shared.oddities.note(listing.endpoint, remark)
+            self._shared.omissions.note(listing.endpoint, remark)
         listing.extend(new, asked_at)
         if walk.ended:
             listing.end()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from alyxfs.alyx.metadata.freshness import Freshness
     from alyxfs.alyx.metadata.write_behind import WriteBehind
-    from alyxfs.alyx.oddities import Oddities
+    from alyxfs.alyx.omissions import Omissions
     from alyxfs.alyx.rest import Api
     from alyxfs.alyx.schema.model import Endpoint
     from alyxfs.store import Store
@@ -26,6 +26,6 @@ class Shared:
     saver: WriteBehind
     tasks: Tasks
     freshness: Freshness
-    oddities: Oddities
+    omissions: Omissions
     endpoint: Callable[[str], Awaitable[Endpoint]]
     """The endpoint of a name; raises NotFound where the server has none."""

@@ -18,7 +18,7 @@ LONGEST_SENTENCE = 500
 """Characters: the odd thing itself may be of any length."""
 
 
-class Oddities:
+class Omissions:
     """One for a drive. ``_said`` changes only in :meth:`note`, which never awaits."""
 
     def __init__(self) -> None:
