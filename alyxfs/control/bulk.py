@@ -55,7 +55,7 @@ def of_bulk(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handl
         results: list[SaveResult] = []
         failures: list[errors.AlyxfsError] = []
 
-        async def one(row: dict[str, Any]) -> None:
+        async def edit_row(row: dict[str, Any]) -> None:
             key = cells.key_in(str(row.get("key")))
             texts = {str(name): str(text) for name, text in row["cells"].items()}
             document = cells.changes_in(described, texts)
@@ -75,11 +75,11 @@ def of_bulk(drive: Drive, changes: Invalidation, editor: Editor | None) -> Handl
             outcomes.append({"row": row.get("row"), "outcome": "failed", "sentence": str(error)})
 
         if in_set is None:
-            await for_each(rows, one, at_once=sets.AT_ONCE, failed=failed)
+            await for_each(rows, edit_row, at_once=sets.AT_ONCE, failed=failed)
             refuse_if_away(len(rows), failures)
             return outcomes
         with sets.writing_in(in_set):
-            await for_each(rows, one, at_once=sets.AT_ONCE, failed=failed)
+            await for_each(rows, edit_row, at_once=sets.AT_ONCE, failed=failed)
         tell_of(drive, changes, results)
         await changes.settled()
         refuse_if_away(len(rows), failures)

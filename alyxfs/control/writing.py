@@ -86,7 +86,7 @@ def _of_undo(drive: Drive, changes: Invalidation, editor: Editor | None, staging
         failures: list[errors.AlyxfsError] = []
         numbers = numbers_in(command)
 
-        async def one(number: int) -> None:
+        async def undo_one(number: int) -> None:
             result = await take_back(number)
             results.append(result)
             outcomes.append({"number": number, "done": True, "sentence": result.sentence})
@@ -96,7 +96,7 @@ def _of_undo(drive: Drive, changes: Invalidation, editor: Editor | None, staging
             outcomes.append({"number": number, "done": False, "sentence": str(error)})
 
         with sets.writing_in(given(command, "set", int)):
-            await for_each(numbers, one, at_once=sets.AT_ONCE, failed=failed)
+            await for_each(numbers, undo_one, at_once=sets.AT_ONCE, failed=failed)
         tell_of(drive, changes, results)
         await changes.settled()
         refuse_if_away(len(numbers), failures)

@@ -115,7 +115,7 @@ class Staging:
             if not self._building.keys() >= set(numbers):
                 self._building = order.builds_on(await self._overlay())
 
-            async def one(number: int) -> None:
+            async def send_one(number: int) -> None:
                 await self._refuse_too_early(self._building.get(number, ()))
                 kept.refuse_not_staged(await self.editor.entry(number), self._api.base_url)
                 result = await self.editor.apply(number)
@@ -128,7 +128,7 @@ class Staging:
                 refused[number] = error
 
             with sets.writing_in(in_set):
-                await for_each(numbers, one, at_once=sets.AT_ONCE, failed=failed)
+                await for_each(numbers, send_one, at_once=sets.AT_ONCE, failed=failed)
             for number, error in refused.items():
                 await in_thread(self._journal.note_staged, number, str(error))
             self._count -= len(results)

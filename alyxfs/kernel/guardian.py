@@ -135,7 +135,7 @@ def is_dead(mount_point: Path, daemon: int) -> bool:
     looking.join(SOON)
     if not _has_threads(daemon):
         looking.join(PATIENCE)
-    return looking.is_alive() or errno.ENOTCONN in failures
+    return looking.is_alive() or bool({errno.ENOTCONN, errno.ECONNABORTED} & set(failures))
 
 
 def abort(minor: int) -> bool:

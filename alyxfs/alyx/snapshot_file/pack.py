@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import time
 import zipfile
@@ -42,8 +41,7 @@ def pack(folder: Path, server: str, target: Path) -> Manifest:
         with _whole_or_not_at_all(target) as scratch, _archive(scratch) as file:
             file.writestr(MANIFEST, packed)
             for name in members:
-                with (folder / name).open("rb") as source, file.open(name, "w", force_zip64=True) as place:
-                    shutil.copyfileobj(source, place, _READ_AT_ONCE)
+                file.write(folder / name, name)
     except OSError as error:
         raise errors.ConfigurationError(f"{target} cannot be written: {error.strerror or error}.") from error
     return replace(manifest, digest=digest_of(packed))
