@@ -176,7 +176,7 @@ def test_what_is_staged_outlives_a_kill_and_is_applied_with_the_servers_ids(demo
         assert gone not in str(asking.rows("/weighings?nickname=KS004"))
         assert asking.get(f"/sessions/{session}")["narrative"] == "staged"
         assert read(room.file("sessions", real["id"]))["narrative"] == "changed"
-        assert not room.file("sessions", made).exists()
+        until(lambda: not room.file("sessions", made).exists(), "the kernel's knowledge of the name runs out", 3.0)
         assert "Nothing is staged." in told(room, "apply")[1]
         told(room, "undo", "--set", "1")
         assert asking.rows("/sessions?subject=STAGED-2") == []
