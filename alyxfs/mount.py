@@ -36,7 +36,7 @@ from alyxfs.edits.expiry import expire
 from alyxfs.edits.proposals import ProposalJournal, ProposedApi, StagingJournal
 from alyxfs.edits.staging import LOCK, having
 from alyxfs.edits.state_directory import JOURNAL, REJECTED, move_from_cache
-from alyxfs.files import open_file_cache
+from alyxfs.files.cache import open_file_cache
 from alyxfs.files.disk.places import Places
 from alyxfs.known import Plan, account_of, open_known
 from alyxfs.net import Network, RateLimit, networks_of, open_network, origin_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
 from alyxfs.counters import counted
-from alyxfs.files import delivery_of
+from alyxfs.files.delivery import delivery_of
 from alyxfs.tree.files_at import data_files
 
 if TYPE_CHECKING:

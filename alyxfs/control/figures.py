@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.credentials import Account
-    from alyxfs.files import FileCache
+    from alyxfs.files.cache import FileCache
     from alyxfs.kernel import Kernel
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from alyxfs import errors, file_names
 from alyxfs.alyx.datasets.layout import address_on_the_wire
-from alyxfs.files import NO_BYTES, Source
+from alyxfs.files.doubts import NO_BYTES
+from alyxfs.files.source import Source
 from alyxfs.tree.node import Attributes, File, Kind
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.layout import DataFile
-    from alyxfs.files import FileCache, OpenFile
+    from alyxfs.files.cache import FileCache
+    from alyxfs.files.source import OpenFile
 
 ESTIMATED_SIZE = 4096
 """Bytes that a listing tells the kernel of a file whose size nobody knows yet. No program sees them, as a look at the

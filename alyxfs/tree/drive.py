@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.schema.read import Endpoint, Schema
     from alyxfs.edits import SaveResult
-    from alyxfs.files import FileCache
+    from alyxfs.files.cache import FileCache
     from alyxfs.tree.node import Node
     from alyxfs.tree.only import Only
     from alyxfs.tree.tables import Tables

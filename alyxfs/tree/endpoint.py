@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from alyxfs.alyx.metadata.cache import Listing, MetadataCache, Row
     from alyxfs.alyx.schema.read import Endpoint
-    from alyxfs.files import FileCache, Source
+    from alyxfs.files.cache import FileCache
+    from alyxfs.files.source import Source
     from alyxfs.tree.tables import Tables
     from alyxfs.tree.tables.file import TableFile
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alyxfs.alyx.datasets.layout import DataFile, SessionPlace
     from alyxfs.alyx.datasets.releases import Releases
     from alyxfs.alyx.datasets.views import AnyCatalogue
-    from alyxfs.files import FileCache
+    from alyxfs.files.cache import FileCache
     from alyxfs.tree.tables.files import FileTables
 
 

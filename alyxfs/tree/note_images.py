@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from alyxfs import errors
 from alyxfs.alyx.identities import last_part
 from alyxfs.alyx.quirks.writing import PICTURE_SIGNATURES
-from alyxfs.files import Source
+from alyxfs.files.source import Source
 from alyxfs.tree.node import Attributes, File, Kind, Reader
 from alyxfs.tree.record import ESTIMATED_SIZE
 
 if TYPE_CHECKING:
-    from alyxfs.files import FileCache
+    from alyxfs.files.cache import FileCache
     from alyxfs.files.source import OpenFile
     from alyxfs.tree.record import RecordFile
 

@@ -15,7 +15,7 @@ from alyxfs.private_files import make_folder
 from alyxfs.tree.node import Link, no_such_name
 
 if TYPE_CHECKING:
-    from alyxfs.files import FileCache
+    from alyxfs.files.cache import FileCache
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -166,6 +167,27 @@ def test_whoever_looks_at_the_size_first_gets_the_true_one(module_drive, tmp_pat
     path = module_drive / "notes" / name
     piped = subprocess.run(["sh", "-c", f"cat < {path} | cat"], capture_output=True, check=True, timeout=60).stdout
     assert piped == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_duckdb_opens_the_tables_as_they_are(module_drive, name):
+    """It stats first, reads Parquet from its end, and CSV and JSON by samples."""
+    path = module_drive / "insertions" / name
+    rows = of_lines((module_drive / "insertions" / ".rows.jsonl").read_bytes())
+    found = duckdb.sql(f"SELECT id, name, CAST(json AS VARCHAR) FROM '{path}' ORDER BY id").fetchall()
+    assert [(str(identity), label) for identity, label, _ in found] == sorted((row["id"], row["name"]) for row in rows)
+    files = module_drive / "data/cortexlab/Subjects/KS001/.files.parquet"
+    ((total,),) = duckdb.sql(f"SELECT sum(size) FROM '{files}' WHERE path LIKE '%.npy'").fetchall()
+    assert total > 1000
+
+
+@pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
+def test_r_opens_the_tables(module_drive):
+    path = module_drive / "insertions" / ".rows.csv"
+    program = f"rows <- read.csv('{path}'); cat(nrow(rows), sort(rows$id)[1])"
+    done = subprocess.run(["Rscript", "-e", program], capture_output=True, text=True, check=True, timeout=60)
+    rows = of_lines((module_drive / "insertions" / ".rows.jsonl").read_bytes())
+    assert done.stdout.split() == [str(len(rows)), min(row["id"] for row in rows)]
 
 
 def test_rows_are_asked_for_again_after_the_time_to_live_and_an_open_table_stays(changing, home):

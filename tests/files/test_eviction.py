@@ -385,7 +385,9 @@ def test_no_power_loss_at_any_step_makes_a_byte_wrong_or_a_verdict_untrue(tmp_pa
 
 READER = """
 import random, sys, pathlib, trio
-from alyxfs.files import Source, disk_use, open_file_cache
+from alyxfs.files import disk_use
+from alyxfs.files.cache import open_file_cache
+from alyxfs.files.source import Source
 from alyxfs.files.disk import block_file, eviction, regions
 from alyxfs.net import open_network
 

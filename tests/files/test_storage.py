@@ -19,12 +19,13 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from alyxfs import errors
-from alyxfs.files import Source, disk_use, doubts, pool
+from alyxfs.files import disk_use, doubts, pool
 from alyxfs.files.disk import block_file, eviction
 from alyxfs.files.disk.block_file import Fingerprint, Verdict
 from alyxfs.files.extents import BLOCK
@@ -41,6 +42,9 @@ from reading import (
     source,
     until,
 )
+
+if TYPE_CHECKING:
+    from alyxfs.files.source import Source
 
 CONTENT = random.Random(1).randbytes(3_000_003)
 KILLS = int(os.environ.get("ALYXFS_KILLS", "8"))
@@ -61,7 +65,8 @@ def recorded_soon(monkeypatch):
 
 READER = """
 import json, random, sys, pathlib, trio
-from alyxfs.files import Source, open_file_cache
+from alyxfs.files.cache import open_file_cache
+from alyxfs.files.source import Source
 from alyxfs.net import open_network
 
 async def main(directory, url, size, seed):

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from alyxfs.files import Source, open_file_cache
+from alyxfs.files.cache import open_file_cache
 from alyxfs.files.disk import block_file
 from alyxfs.files.extents import BLOCK, block_count
+from alyxfs.files.source import Source
 from alyxfs.net import open_network
 
 

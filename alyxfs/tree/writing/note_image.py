@@ -12,7 +12,8 @@ from alyxfs.tree.record import version_of
 from alyxfs.tree.writing.scratch import ScratchFile, ScratchHandle
 
 if TYPE_CHECKING:
-    from alyxfs.files import FileCache, Source
+    from alyxfs.files.cache import FileCache
+    from alyxfs.files.source import Source
     from alyxfs.tree.node import Attributes, Reader
     from alyxfs.tree.record import RecordFile
     from alyxfs.tree.writing.editing_session import EditingSession
