@@ -63,7 +63,7 @@ def edit_many(demo, home, number):
         listed = asking.get(f"/datasets?limit={2 * number}")["results"]
         return {row["url"].rsplit("/", 1)[-1]: {**row, "auto_datetime": 0} for row in listed}
 
-    before = rows()
+    before, theirs = rows(), f"of another, before {number} edits"
     keys = [key for key, row in before.items() if row["version"]][:number]
     with writing(demo, home, "--stage") as room:
         for place, key in enumerate(keys):
@@ -74,16 +74,16 @@ def edit_many(demo, home, number):
         assert read(room.file("datasets", keys[0]))["version"] == "edit 0"
         assert room.writes() == []
         for key in keys[:3]:
-            asking.send("PATCH", f"/datasets/{key}", {"version": "of another"})
+            asking.send("PATCH", f"/datasets/{key}", {"version": theirs})
         demo.clear_requests()
         code, text, errors = told(room, "apply")
         assert code == 1, errors
         assert f"{number - 3} staged writes applied, 3 not." in text
-        assert errors.count('the server has "of another"') == 3
+        assert errors.count(f'the server has "{theirs}"') == 3
         assert len(room.writes()) == number - 3
         now = rows()
         for place, key in enumerate(keys):
-            assert now[key]["version"] == (f"edit {place}" if place > 2 else "of another")
+            assert now[key]["version"] == (f"edit {place}" if place > 2 else theirs)
         assert len(staged(room)) == 3
         (in_set,) = set(named_in(text, "They are set"))
         assert len(room.command("log", set=in_set)) == number
