@@ -26,8 +26,7 @@ from alyxfs.alyx.metadata.poll import watch
 from alyxfs.alyx.snapshot_file import copy_known
 from alyxfs.cache_place import cache_place, folder_name
 from alyxfs.control.commands import handlers, talks
-from alyxfs.control.figures import Places as PlacesOfDrive
-from alyxfs.control.figures import figures, in_short
+from alyxfs.control.figures import PlacesToTell, figures, in_short
 from alyxfs.control.place import socket_place
 from alyxfs.control.socket import serving_control
 from alyxfs.control.words import staged_words
@@ -185,7 +184,7 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
             cache_directory=settings.cache_directory,
             allow_crawlers=settings.allow_crawlers,
         )
-        places = PlacesOfDrive(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
+        places = PlacesToTell(plan.mount_point, settings.cache_directory, plan.log, state / JOURNAL, state / REJECTED)
         drive.figures = partial(figures, operations, files, account, places)
         drive.snapshot = known.about_snapshot
         copying = partial(copy_known, metadata, catalogue, store, sizes)

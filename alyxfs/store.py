@@ -278,18 +278,20 @@ def _make_room(connection: sqlite3.Connection, limit: int) -> None:
 @asynccontextmanager
 async def open_store(path: Path, limit: int = DEFAULT_LIMIT) -> AsyncGenerator[Store, None]:
     """The store in the file ``path``, of at most ``limit`` bytes, for as long as the block lasts."""
-    store = await trio.to_thread.run_sync(Store, path, limit)
-    try:
+    async with _opened(functools.partial(Store, path, limit)) as store:
         yield store
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(store.close)
 
 
 @asynccontextmanager
 async def open_fixed_store(path: Path) -> AsyncGenerator[Store, None]:
     """A store that is read alone, for as long as the block lasts. Raises OSError, sqlite3.Error."""
-    store = await trio.to_thread.run_sync(functools.partial(Store, path, is_fixed=True))
+    async with _opened(functools.partial(Store, path, is_fixed=True)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _opened(make: Callable[[], Store]) -> AsyncGenerator[Store, None]:
+    store = await trio.to_thread.run_sync(make)
     try:
         yield store
     finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Places:
+class PlacesToTell:
     """Where things of a drive are, as people find them."""
 
     mount_point: Path
@@ -30,7 +30,7 @@ class Places:
     rejected: Path
 
 
-def figures(operations: Kernel, files: FileCache, account: Account, places: Places) -> dict[str, object]:
+def figures(operations: Kernel, files: FileCache, account: Account, places: PlacesToTell) -> dict[str, object]:
     """For ``.alyxfs/status.json``: sizes in bytes; counts are those of this mount."""
     fetched, served = counted.files.received, counted.served
     rejected: list[Path] = []

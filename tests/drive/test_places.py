@@ -31,6 +31,20 @@ def unmounted_at_last(home, drive):
         run_alyxfs(home, "umount", str(drive))
 
 
+def run_in(directory, home, *command):
+    """Run a command of somebody who stands in this directory; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(home, **LOGIN),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -47,16 +61,7 @@ def test_a_drive_in_the_background_holds_nothing_of_its_starter(demo, home, tmp_
     drive = home / "drive"
     mount = f"{sys.executable} -m alyxfs mount {demo.url} {drive}"
     with unmounted_at_last(home, drive):
-        done = subprocess.run(
-            ["bash", "-c", script.format(mount=mount)],
-            cwd=tmp_path,
-            env=environment(home, **LOGIN),
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_in(tmp_path, home, "bash", "-c", script.format(mount=mount))
         process = json.loads((drive / ".alyxfs/status.json").read_bytes())["process"]
         held = {os.path.realpath(entry) for entry in Path(f"/proc/{process}/fd").iterdir()}
         assert not [path for path in held if path.startswith(str(tmp_path / "lock")) or path.endswith("/pipe")]
@@ -66,16 +71,7 @@ def test_relative_paths_are_meant_from_where_the_user_stands(demo, home, tmp_pat
     drive = home / "drive"
     with unmounted_at_last(home, drive):
         options = ("--cache-directory", "here/cache", demo.url, str(drive))
-        done = subprocess.run(
-            [sys.executable, "-m", "alyxfs", "mount", *options],
-            cwd=tmp_path,
-            env=environment(home, **LOGIN),
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_in(tmp_path, home, sys.executable, "-m", "alyxfs", "mount", *options)
         assert (tmp_path / "here/cache/servers").is_dir()
 
 
