@@ -22,6 +22,8 @@ from mounted import mounted, until
 from one_client import needs_one, run_one
 
 SESSION = "data/cortexlab/Subjects/KS001/2023-01-02/001"
+ABSENT = "data/lakelab/Subjects/LK001/2020-11-03/001/raw_ephys_data"
+"""With a recording that is listed and not there."""
 PROBE = f"{SESSION}/alf/probe00"
 BLOCK = 32768
 MIB = 1024 * 1024
@@ -244,6 +246,18 @@ def test_copies_that_an_interrupted_fetch_has_hashed_are_known_until_somebody_to
     copy.write_bytes(b"TIMES")
     os.utime(copy, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert not WholeCopies(tmp_path / "whole").has(copy, "5" * 32)
+
+
+def test_a_recording_that_is_not_on_its_server_keeps_no_other_file_from_being_fetched(shared_drive, tmp_path):
+    """Listed in the demo, and shown as raw, too: only a header, which is not there, can tell the size of that."""
+    folder = shared_drive / ABSENT
+    named = {name for _, _, names in os.walk(folder) for name in names}
+    missing = {name for name in named if name.endswith((".cbin", ".ch", ".bin"))}
+    assert {os.path.splitext(name)[1] for name in missing} >= {".cbin", ".ch"}
+    result = fetch(folder, "--to", tmp_path / "copy")
+    assert "files were not fetched. Call it again later" in str(result.exception)
+    copies = {path.name for path in (tmp_path / "copy").rglob("*") if path.is_file()}
+    assert copies & named == named - missing != set()
 
 
 def test_tables_of_others_are_left_and_two_fetches_into_one_directory_refused(shared_drive, tmp_path):
