@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from alyxfs import claims
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _DAMAGE = re.compile("unsupported file format|no such (table|column)|has no column|malformed")
 """SQLite's words (its build.c, resolve.c, insert.c) where a file's header or its list of tables is not as it was."""
+
+_TURN = 0.01
+"""Seconds until a file that others are changing is asked for again; such a change takes one write to the disk."""
 
 
 def open_database(
@@ -43,7 +47,7 @@ def open_database(
     connection = sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         if is_shared:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection, timeout)
         else:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -60,6 +64,24 @@ def open_database(
             raise sqlite3.DatabaseError(str(error)) from error
         raise
     return connection
+
+
+def _log_ahead(connection: sqlite3.Connection, timeout: float) -> None:
+    """Use write-ahead logging. ``timeout`` is how many seconds to wait for others that change a new file to it.
+
+    Each of them reads the file and then wants it alone, so that SQLite refuses all but one at once, without the wait
+    that the connection was made with (sqlite.org/c3ref/busy_handler.html).
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_TURN)
+        else:
+            return
 
 
 def is_damage(error: BaseException) -> bool:
