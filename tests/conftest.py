@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 import mounted as starting
@@ -12,6 +13,11 @@ from mounted import mounted
 
 RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
 starting.forks = True
+# How long an example takes depends on who else uses the machine; each test has a limit of its own.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config, items):

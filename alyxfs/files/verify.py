@@ -167,6 +167,10 @@ class _Copy:
         """Programs have opened the file."""
         return False
 
+    def is_followed(self) -> bool:
+        """Nothing is asked beside it."""
+        return False
+
     def distrusts_caches(self) -> bool:
         """What is asked is what the server itself has."""
         return True

@@ -18,14 +18,14 @@ from alyxfs.counters import counted
 from alyxfs.net import answers, failures
 from alyxfs.net.addresses import checked, redirected, server_of, shown
 from alyxfs.net.answers import LARGEST_BODY
-from alyxfs.net.connections import certificates, make_request
-from alyxfs.net.http1 import SAFE_METHODS
+from alyxfs.net.connections import CONNECT_TIMEOUT, certificates, make_request
+from alyxfs.net.http1 import SAFE_METHODS, Transport
 from alyxfs.net.malloc import keep_freed
 from alyxfs.net.proxies import proxies_of
 from alyxfs.net.retrying import GATEWAY_STATUSES, OF_REQUESTS, TOO_MANY_REQUESTS, next_pause, requested_pause
 from alyxfs.net.servers import Servers
 from alyxfs.net.sockets import reason
-from alyxfs.tasks import background_tasks
+from alyxfs.tasks import background_tasks, nobody_waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -144,6 +144,17 @@ class Network(Servers):
         begins_by = trio.current_time() + (QUICK_LOOK if self.is_gone(url) else self.deadline)
         async with self._streamed(url, headers, begins_by, stall, of_file=True, is_guess=is_guess) as answer:
             yield answer
+
+    def connect_ahead(self, url: str) -> None:
+        """Have a second connection ready for a data file whose next piece will be asked for while the first comes.
+
+        It costs the server no request, and saves the reader the round trips of connecting.
+        """
+        origin = self.origin(url)
+        transport, _ = self.carrier(origin, url, of_file=True)
+        may = origin.is_opened and origin.down_since is None and origin.limiter.available_tokens > 1
+        if may and isinstance(transport, Transport):
+            self.tasks.start(_connect_ahead, transport, shown(url), failed=nobody_waits)
 
     @asynccontextmanager
     async def _streamed(
@@ -325,6 +336,13 @@ class _Try:
             return self.answer
         assert self.failure is not None
         raise self.failure
+
+
+async def _connect_ahead(transport: Transport, url: str) -> None:
+    try:
+        await transport.connect_ahead(CONNECT_TIMEOUT)
+    except (*failures.FAILURES, errors.AlyxfsError) as error:
+        log.debug("no second connection for %s, whose next piece makes one: %s", url, error)
 
 
 def _failure_of(answer: Answer) -> errors.AlyxfsError | None:

@@ -50,6 +50,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: list[tuple[PlainStream | TlsStream, float]] = []
         """With the time since when each is idle, see :func:`_now`. The last one used is used next: it is the least
         likely to have been closed."""
+        self._is_dialing_ahead = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; see httpx. A connection that turns out to be dead costs a safe request a short wait."""
@@ -68,6 +69,16 @@ class Transport(httpx.AsyncBaseTransport):
         elif stream is not None:
             return await self._ask_and_close(stream, request, timeouts)
         return await self._ask_and_close(await self._dial(timeouts.get("connect")), request, timeouts)
+
+    async def connect_ahead(self, timeout: float) -> None:  # noqa: ASYNC109 - a step of several
+        """Make a connection for the request after the next one, unless that will find one; raises what dialing does."""
+        if self._is_dialing_ahead or len(self._idle) > 1:
+            return
+        self._is_dialing_ahead = True
+        try:
+            self.release(await self._dial(timeout))
+        finally:
+            self._is_dialing_ahead = False
 
     def release(self, stream: PlainStream | TlsStream) -> None:
         """Take a connection for the next request, whose last answer has been read."""

@@ -83,6 +83,47 @@ async def test_readers_of_one_block_share_one_request(server, tmp_path):
     assert len(server.requests) == 1
 
 
+async def test_who_reads_a_large_file_in_order_has_a_connection_for_its_next_piece(server, tmp_path):
+    content = random.Random(3).randbytes(20 * 1024 * 1024)
+    server.files["large.bin"] = File(content)
+    server.frozen.set()
+    async with opened(tmp_path) as cache, trio.open_nursery() as nursery:
+        file = await cache.open(source(server, "large.bin"))
+        nursery.start_soon(file.read, 0, 256 * 1024)
+        await until(lambda: server.connections == 2 and server.requests)
+        assert len(server.requests) == 1
+        server.frozen.clear()
+        for offset in range(0, len(content), 256 * 1024):
+            assert await file.read(offset, 256 * 1024) == content[offset : offset + 256 * 1024]
+        await file.close()
+    assert server.connections == 2
+
+
+async def test_a_server_that_takes_one_connection_at_a_time_is_read_over_that(server, tmp_path, caplog):
+    content = random.Random(3).randbytes(20 * 1024 * 1024)
+    server.files["large.bin"] = File(content)
+    async with opened(tmp_path) as cache:
+        file = await cache.open(source(server, "large.bin"))
+        await file.read(len(content) - 4096, 4096)  # makes the connection
+        server.stop_listening()
+        with caplog.at_level(logging.DEBUG, "alyxfs.net.client"):
+            assert await file.read(0, 256 * 1024) == content[: 256 * 1024]
+            await until(lambda: "no second connection" in caplog.text)
+        server.start_again()
+        assert await file.read(256 * 1024, len(content)) == content[256 * 1024 :]
+        await file.close()
+
+
+async def test_a_header_or_a_small_file_costs_one_connection(server, tmp_path):
+    server.files["large.bin"] = File(bytes(20 * 1024 * 1024))
+    async with opened(tmp_path) as cache:
+        file = await cache.open(source(server, "large.bin"))
+        await file.read(0, 4096)
+        await file.close()
+        await read_whole(cache, source(server), 256 * 1024)
+    assert server.connections == 1
+
+
 async def test_a_reader_that_goes_away_stops_what_only_it_wanted(server, tmp_path):
     server.frozen.set()
     async with opened(tmp_path) as cache:

@@ -205,7 +205,7 @@ for row in json.loads(sys.argv[2]):
 print(json.dumps(found))
 """
 """A process of its own, as a page fault keeps all threads of this one waiting, the server's too."""
-DELAY = 0.1
+DELAY = 0.3
 DISTANCE = 500_000
 ROWS = 60
 WANTED = 20

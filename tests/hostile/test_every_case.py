@@ -55,7 +55,6 @@ def test_whatever_a_server_says_costs_errors_at_most(world, kind):
 
     @settings(
         max_examples=MADE_EACH,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -205,7 +205,7 @@ BYTES = [b"", b"\r", b"\n", b" ", b"\x00", b"0", b":", b"\xff"]
 places = st.integers(0, 400)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     answer=st.sampled_from(sorted(ANSWERS.values())),
     cuts=st.lists(places, max_size=4),

@@ -102,9 +102,7 @@ def test_no_record_is_changed_read_or_deleted_by_the_name_of_another(changing, h
         asking.send("DELETE", f"/projects/{quote_key(name)}")
 
 
-@settings(
-    max_examples=int(os.environ.get("ALYXFS_LOOKUPS", "25")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=int(os.environ.get("ALYXFS_LOOKUPS", "25")), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.text("./%\\?#;\n\0\x7fab2FfeE5C3", min_size=1, max_size=14), min_size=2, max_size=4, unique=True),
     st.sampled_from(list(FRONTS)),

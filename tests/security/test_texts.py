@@ -57,9 +57,7 @@ def open_drive(alyx, tmp_path_factory):
         yield drive
 
 
-@settings(
-    max_examples=int(os.environ.get("ALYXFS_TEXTS", "40")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=int(os.environ.get("ALYXFS_TEXTS", "40")), suppress_health_check=list(HealthCheck))
 @given(st.lists(names, min_size=1, max_size=5, unique=True), names)
 def test_names_and_words_of_a_server_are_shown_without_hidden_characters(alyx, open_drive, keys, words):
     alyx.words = None

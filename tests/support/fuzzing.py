@@ -41,7 +41,6 @@ def fuzz(strategy):
                 @seed(batch)
                 @settings(
                     max_examples=EXAMPLES,
-                    deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
                     phases=[Phase.generate, Phase.shrink],

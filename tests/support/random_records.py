@@ -288,7 +288,6 @@ def run_until(runs, number):
             settings=settings(
                 max_examples=runs - Records.whole_runs,
                 stateful_step_count=STEPS + 1,  # the beginning counts as one
-                deadline=None,
                 database=None,
                 phases=set(Phase) if ON_REQUEST else {Phase.generate},
                 suppress_health_check=list(HealthCheck),

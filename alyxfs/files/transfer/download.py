@@ -51,6 +51,9 @@ class Recipient(Protocol):
     def is_guess(self) -> bool:
         """Whether no program has opened the file."""
 
+    def is_followed(self) -> bool:
+        """Whether what follows it in the file will be asked for while it comes."""
+
     def distrusts_caches(self) -> bool:
         """Whether what proxies keep of the file may be of another content."""
 
@@ -161,6 +164,8 @@ async def _attempt(
         headers = {"Accept-Encoding": "identity, gzip"}
     if is_renewed and network.file_proxy is not None:
         headers["Cache-Control"] = "no-cache"
+    if owner.is_followed():
+        network.connect_ahead(url)
     turn = network.turn(url) if fetch.background else nullcontext()
     request = network.stream_file(quoted_address(url), headers=headers, stall=stall, is_guess=is_guess)
     async with turn, request as answer:

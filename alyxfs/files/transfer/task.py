@@ -41,6 +41,8 @@ PATIENCE = 1.0
 """Seconds that it waits there, before the connection is given to others."""
 MOST_COPIES_TRIED = 12
 """By one fetch: servers that come and go in turns end it, too."""
+IN_ORDER = 4 * 1024 * 1024
+"""Bytes of one fetch that only who reads in order causes."""
 UNKNOWN_END = 1 << 62
 """The end of a fetch whose file's size nobody knows yet."""
 
@@ -206,6 +208,11 @@ class DownloadTask:
     def is_guess(self) -> bool:
         """Whether it is fetched ahead of every program."""
         return self._item.background and self._file.handles == 0
+
+    def is_followed(self) -> bool:
+        """Whether somebody reads on in order: nobody else wants so much of a file at a time, and not its end."""
+        item, size = self._item, self._file.size or 0
+        return item.background and item.end < size and item.end - item.start >= IN_ORDER
 
     def distrusts_caches(self) -> bool:
         """Whether the content has been found to be another one than it was."""
