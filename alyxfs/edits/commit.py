@@ -227,7 +227,7 @@ def _patch_request(endpoint: Endpoint, key: str, merged: Merged, theirs: dict[st
     """What is to be sent, with what the server needs beside it; None where there is nothing to send, or a conflict."""
     if merged.disagreements or not merged.patch:
         return None
-    if endpoint.name == "notes" and quirks.picture_hinders(theirs):
+    if endpoint.name == quirks.NOTES and quirks.picture_hinders(theirs):
         raise errors.NotAllowed(
             f"notes/{key} cannot be changed, because the server fails to store its picture under a longer name. "
             f"Write the picture anew (copy notes/{key}.png away and back), which makes its name short again."

@@ -90,7 +90,7 @@ async def of_delete(
 def not_taken(endpoint: Endpoint, record: Mapping[str, Any]) -> list[str]:
     """Values that the server shows and takes from nobody, in words."""
     found = []
-    if endpoint.name == "notes" and record.get("image"):
+    if endpoint.name == writing.NOTES and record.get("image"):
         found.append("its picture")
     for field in endpoint.fields.values():
         value = record.get(field.name)
@@ -243,8 +243,8 @@ async def _links(api: Api, schema: Schema, endpoint: str, key: str, record: Mapp
     """Links that no new record gets: of notes about it, and those that no collection makes the server make again."""
     found = []
     identifier = key if schema.endpoints[endpoint].lookup == "id" else record.get("id")
-    if identifier is not None and endpoint not in quirks.WITHOUT_NOTES and "notes" in schema.endpoints:
-        found.append(("notes", f"object_id,{identifier}"))
+    if identifier is not None and endpoint not in quirks.WITHOUT_NOTES and writing.NOTES in schema.endpoints:
+        found.append((writing.NOTES, f"object_id,{identifier}"))
     if endpoint == "datasets":
         folder = [*str(record.get("collection") or "").split("/"), ""][1]
         but = f",~name,{folder}" if quirks.is_safe_in_filter(folder) else ""

@@ -141,7 +141,7 @@ def refuse_unusable(endpoint: Endpoint, method: str, key: str, sent: Mapping[str
 
 
 def _filters(endpoint: Endpoint, request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    if endpoint.name == "notes":
+    if endpoint.name == quirks.NOTES:
         return (("django", f"object_id,{request['object_id']}"),) if request.get("object_id") else ()
     return tuple(
         (field, id_at_the_end(str(request[field])))
@@ -157,5 +157,5 @@ def _fits(request: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 def _shown(endpoint: Endpoint, request: Mapping[str, Any]) -> dict[str, Any]:
     """Without the fields that no record shows as sent: pictures come back as an address."""
     hidden = {*quirks.CREATE_ONLY.get(endpoint.name, ()), *quirks.FILLED_IN_BY_SERVER.get(endpoint.name, ())}
-    hidden |= {"image"} if endpoint.name == "notes" else set()
+    hidden |= {"image"} if endpoint.name == quirks.NOTES else set()
     return {field: value for field, value in request.items() if field not in hidden}

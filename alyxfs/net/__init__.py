@@ -7,10 +7,10 @@ Needs: sockets.
 
 from alyxfs.net.addresses import origin_of, quoted_address, shown
 from alyxfs.net.answers import LARGEST_BODY, LARGEST_REFUSAL, Answer, StreamedAnswer
+from alyxfs.net.boundary import networks_of
 from alyxfs.net.client import Network, check_environment, open_network
 from alyxfs.net.link import Link
 from alyxfs.net.malloc import release_unused
-from alyxfs.net.networks import networks_of
 from alyxfs.net.origin import Origin
 from alyxfs.net.rate_limit import RateLimit
 from alyxfs.net.retrying import (

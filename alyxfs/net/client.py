@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from alyxfs.net.addresses import Server
     from alyxfs.net.answers import Answer, StreamedAnswer
-    from alyxfs.net.networks import IpNetwork
+    from alyxfs.net.boundary import IpNetwork
     from alyxfs.net.origin import Origin
 
 log = logging.getLogger(__name__)

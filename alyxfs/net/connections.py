@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from alyxfs.net.addresses import Server
-    from alyxfs.net.networks import Boundary
+    from alyxfs.net.boundary import Boundary
     from alyxfs.net.sockets import PlainStream, TlsStream
 
 CONNECT_TIMEOUT = 10.0

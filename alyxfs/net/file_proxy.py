@@ -16,7 +16,7 @@ from alyxfs.net.addresses import checked
 from alyxfs.net.connections import make_transport
 
 if TYPE_CHECKING:
-    from alyxfs.net.networks import Boundary
+    from alyxfs.net.boundary import Boundary
     from alyxfs.net.proxies import Proxies
 
 SLICE = 1024 * 1024

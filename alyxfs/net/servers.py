@@ -12,9 +12,9 @@ import trio
 from alyxfs import errors
 from alyxfs.net import failures
 from alyxfs.net.addresses import is_below, server_of
+from alyxfs.net.boundary import Boundary
 from alyxfs.net.connections import make_transport
 from alyxfs.net.file_proxy import SLICE, FileProxy
-from alyxfs.net.networks import Boundary
 from alyxfs.net.origin import KEPT_FREE, Origin
 from alyxfs.net.proxies import proxies_of
 from alyxfs.net.rate_limit import RateLimit
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import httpx
 
     from alyxfs.net.addresses import Server
+    from alyxfs.net.boundary import IpNetwork
     from alyxfs.net.link import Link
-    from alyxfs.net.networks import IpNetwork
     from alyxfs.net.signing import Signature
     from alyxfs.tasks import Tasks
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alyxfs import errors
 from alyxfs.net import origin_of, shown
 from alyxfs.net.addresses import checked, redirected, server_of
-from alyxfs.net.networks import Boundary, Kind, ip_of, kind_of, networks_of
+from alyxfs.net.boundary import Boundary, Kind, ip_of, kind_of, networks_of
 
 LETTERS = "ab.-_:/@[]%#?\\ \t\r\n\0x0189\u24d4\ufb01\u00df\u3002\u017f\uff18\u200b\u202e"
 PIECES = [*LETTERS, "xn--", "http", "https", "://", "127.0.0.1", "host.example"]

@@ -101,7 +101,7 @@ that has the UUID of its object once more. Where that is too long, the server cu
 room for eight random characters, and fails with a 500 if nothing of it is left (measured; misc/models)."""
 
 NOTES = "notes"
-"""The endpoint whose records have pictures."""
+"""The endpoint whose records have pictures (``image``), and are about a record of any kind (``object_id``)."""
 
 PICTURE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 """With which the pictures begin that the server takes."""
@@ -214,7 +214,7 @@ def linked_records(endpoint: str, document: Mapping[str, Any]) -> list[tuple[str
         for field, other in LINKS.get(endpoint, {}).items()
         for name in _texts(document.get(field))
     ]
-    if endpoint == "notes":
+    if endpoint == NOTES:
         kind = str(document.get("content_type", "")).rpartition(".")[2]
         if kind in _CONTENT_TYPES and document.get("object_id"):
             links.append((_CONTENT_TYPES[kind], str(document["object_id"])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alyxfs import errors
 from alyxfs.alyx.identities import id_at_the_end
 from alyxfs.alyx.quirks import new_records as quirks
-from alyxfs.alyx.quirks.writing import PICTURE_SIGNATURES
+from alyxfs.alyx.quirks.writing import NOTES, PICTURE_SIGNATURES
 from alyxfs.alyx.rest import MAXIMUM_PAGE
 from alyxfs.edits.validate import fits
 
@@ -36,7 +36,7 @@ def _references(endpoint: Endpoint, values: Mapping[str, Any]) -> list[tuple[str
     """Fields, and the endpoint that each names a record of."""
     named = [*quirks.REFERENCES.get(endpoint.name, {}).items()]
     model = str(values.get("content_type", "")).rpartition(".")[2]
-    if endpoint.name == "notes" and model in quirks.CONTENT_TYPES:
+    if endpoint.name == NOTES and model in quirks.CONTENT_TYPES:
         named.append(("object_id", quirks.CONTENT_TYPES[model][1]))
     return named
 

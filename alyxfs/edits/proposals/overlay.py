@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alyxfs.alyx.identities import UUID, id_at_the_end, identity_of, named_by
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.quirks import new_records as quirks
-from alyxfs.alyx.quirks.writing import HOLD_NAMES_OF
+from alyxfs.alyx.quirks.writing import HOLD_NAMES_OF, NOTES
 from alyxfs.edits.proposals.proposal import ProposedRecord
 from alyxfs.edits.proposals.rebase import Applied, based_on
 from alyxfs.edits.undo import translated
@@ -187,7 +187,7 @@ class Overlay:
             fields = [
                 name for name, other in quirks.REFERENCES.get(endpoint, {}).items() if other == record.endpoint.name
             ]
-            fields += ["object_id"] if endpoint == "notes" else []
+            fields += ["object_id"] if endpoint == NOTES else []
             others = [each for each in records if each is not record and not each.is_deleted]
             found += [
                 proposal
