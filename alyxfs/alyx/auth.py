@@ -94,7 +94,8 @@ class Login:
                 if await self._take_saved(refused):
                     return
                 self._refusal, self._refused_at = refusal, trio.current_time()
-                raise self._again(refusal) from refusal
+                # Not when that is tried again: a mount ends with these words.
+                raise errors.AccessDenied(str(refusal), status=refusal.status, url=refusal.url) from refusal
             self._token, self._refusal, self._is_accepted = token, None, False
             if self._keeps_token:
                 await trio.to_thread.run_sync(self._keep, token)

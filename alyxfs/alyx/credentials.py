@@ -75,7 +75,7 @@ def find_account(
     wanted = user or (None if given.usable else environment.get("ALYXFS_USER") or None)
     candidates = [
         candidate
-        for candidate in [given, *_other_sources(url, environment, home, directory)]
+        for candidate in [given, *_other_sources(url, wanted, environment, home, directory)]
         if candidate.usable and (wanted is None or candidate.user in {None, wanted})
     ]
     if not candidates:
@@ -105,10 +105,12 @@ def forget_secret_variables() -> None:
 
 
 def _other_sources(
-    url: str, environment: Mapping[str, str], home: Path | None, directory: Path | None
+    url: str, wanted: str | None, environment: Mapping[str, str], home: Path | None, directory: Path | None
 ) -> Iterator[Account]:
     # A variable that is set and empty is one that is not set.
     user, password, token = (environment.get(f"ALYXFS_{name}") or None for name in ("USER", "PASSWORD", "TOKEN"))
+    if token is None:
+        user = user or wanted
     yield Account(user, password, token, "the environment")
     if saved := saved_token(url, directory):
         yield Account(saved[0], None, saved[1], "alyxfs login")

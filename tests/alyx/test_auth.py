@@ -48,6 +48,15 @@ def test_the_environment_comes_before_what_is_kept(places):
     assert find_account(URL, **places).password == "p"
 
 
+def test_a_password_of_the_environment_is_for_its_user_or_for_whom_the_caller_names(places):
+    places["environment"] = {"ALYXFS_PASSWORD": "p"}
+    account = find_account(URL, user="anna", **places)
+    assert (account.user, account.password) == ("anna", "p")
+    assert not find_account(URL, **places).usable
+    places["environment"]["ALYXFS_USER"] = "u"
+    assert not find_account(URL, user="anna", **places).usable
+
+
 def test_an_empty_variable_is_none(places):
     save_token(URL, "anna", "kept", places["directory"])
     places["environment"] = {"ALYXFS_USER": "", "ALYXFS_PASSWORD": "", "ALYXFS_TOKEN": ""}
