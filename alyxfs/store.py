@@ -13,21 +13,21 @@ import contextlib
 import functools
 import json
 import logging
-import os
 import sqlite3
 import zlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from alyxfs import clock
+from alyxfs.scratch_folders import scratch_folder
 from alyxfs.store_file import FixedFile, StoreFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,6 @@ VERSION = 1
 
 DEFAULT_LIMIT = 2 * 1024**3
 """Bytes; beyond it the records fetched longest ago go first."""
-
-_COPY = "-copy-"
-"""Between a file's name and the id of the process that has a copy of it for itself."""
 
 _ROOM_CHECK_EVERY = 64
 """Writes between looks at the file's size."""
@@ -301,33 +298,32 @@ async def _opened(make: Callable[[], Store]) -> AsyncGenerator[Store, None]:
 
 @asynccontextmanager
 async def open_copy_of_store(path: Path) -> AsyncGenerator[Store, None]:
-    """A store of this process alone, for what is not true: it begins with what ``path`` knows, and leaves nothing."""
-    copy = path.with_name(f"{path.stem}{_COPY}{os.getpid()}.sqlite")
-    await trio.to_thread.run_sync(_copy, path, copy)
-    try:
+    """A store of this process alone, for what is not true: it begins with what ``path`` knows, and leaves nothing.
+
+    Raises OSError where there is no folder for it.
+    """
+    with contextlib.ExitStack() as held:
+        copy = await trio.to_thread.run_sync(_copied, path, held)
         async with open_store(copy) as store:
             yield store
-    finally:
-        _remove(copy)
 
 
-def _copy(path: Path, copy: Path) -> None:
-    """Those of processes that were killed are removed on the way. One that cannot be made begins empty."""
-    for former in path.parent.glob(f"{path.stem}{_COPY}*.sqlite"):
-        process = former.stem.rpartition("-")[2]
-        if not Path(f"/proc/{process}").exists() or former == copy:
-            _remove(former)
+def _copied(path: Path, held: contextlib.ExitStack) -> Path:
+    """One that cannot be made begins empty. Where it lies is removed when what is ``held`` ends."""
+    prefix = f"{path.stem}-copy-"
+    try:
+        folder = held.enter_context(scratch_folder(prefix, path.parent))
+    except OSError as error:  # a disk without locks, too: a copy in use looks like a dead one there
+        log.info("the copy of %s lies in the directory for temporary files: %s", path, error)
+        folder = held.enter_context(scratch_folder(prefix))
+    copy = folder / path.name
     known, began = StoreFile(path, _lay_out), StoreFile(copy, _lay_out)
     try:
         known.copy_to(began)
     finally:
         known.close()
         began.close()
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return copy
 
 
 def _lay_out(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import trio
 
 from alyxfs import errors, store, store_file
+from alyxfs.scratch_folders import IN_USE
 from alyxfs.store import Store, StoredRecord
 
 
@@ -172,6 +174,7 @@ def test_it_stays_within_its_bound(path, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
+from alyxfs.scratch_folders import IN_USE
 from alyxfs.store import Store, StoredRecord
 store, name = Store(Path(sys.argv[1])), sys.argv[2]
 for number in range(100):
@@ -225,9 +228,10 @@ def test_what_was_asked_for_in_the_future_is_replaced(opened):
 
 def test_a_copy_begins_with_what_is_known_and_leaves_nothing(opened, path):
     opened.put_document("schema", b"as it is")
-    of_a_killed_one, of_a_living_one = (path.with_name(f"store-copy-{process}.sqlite") for process in (2**30, 1))
+    of_a_killed_one, of_a_living_one = (path.with_name(f"store-copy-{each}") for each in ("killed", "living"))
     for each in (of_a_killed_one, of_a_living_one):
-        each.touch()
+        each.mkdir()
+        (each / IN_USE).touch()
 
     async def use_copy():
         async with store.open_copy_of_store(path) as copy:
@@ -236,6 +240,8 @@ def test_a_copy_begins_with_what_is_known_and_leaves_nothing(opened, path):
             copy.put_document("schema", b"as it would be")
             assert copy.document("schema").body == b"as it would be"
 
-    trio.run(use_copy)
+    with (of_a_living_one / IN_USE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a process in another container, whose number says nothing here
+        trio.run(use_copy)
     assert opened.document("schema").body == b"as it is"
     assert [each.name for each in path.parent.glob("*-copy-*")] == [of_a_living_one.name]
