@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import mounted as starting
 from alyxfs.demo.server import running_demo
@@ -12,6 +13,9 @@ from mounted import mounted
 
 RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
 starting.forks = True
+# Each test has a time limit of its own: how long one example takes is a matter of what else the machine does.
+settings.register_profile("alyxfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alyxfs")
 
 
 def pytest_collection_modifyitems(config, items):

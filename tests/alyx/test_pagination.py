@@ -419,7 +419,7 @@ def test_a_list_that_repeats_rows_gives_each_once():
 changes = st.lists(st.tuples(st.sampled_from(["insert", "delete"]), st.floats(0, 1), st.integers(1, 9)), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(200, 4000), steps=changes)
 def test_whatever_comes_and_goes_the_rest_is_listed_once(count, steps):
     ids = identifiers(count)

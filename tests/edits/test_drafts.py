@@ -40,7 +40,7 @@ def test_drafts_that_share_memory_are_bounded_together():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.binary(max_size=20)), max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_draft_is_written_like_a_file(operations):
     draft = Draft(b"as it was", limit=100)
     model = bytearray(b"as it was")
@@ -68,7 +68,7 @@ def test_a_draft_is_bounded():
 
 
 @given(OBJECTS, st.booleans(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_beginning_of_an_object_is_incomplete(document, ascii_only, data):
     whole = json.dumps(document, ensure_ascii=ascii_only, indent=data.draw(st.sampled_from([None, 2])))
     content = whole.encode("utf-8", "ignore")

@@ -93,7 +93,7 @@ def test_json_values_are_compared_by_kind(one, other, equal):
 
 
 @given(RECORDS, RECORDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_without_another_writer_the_result_is_what_was_written(base, mine):
     merged = three_way(base, mine, base)
     assert not merged.disagreements
@@ -101,7 +101,7 @@ def test_without_another_writer_the_result_is_what_was_written(base, mine):
 
 
 @given(RECORDS, RECORDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_an_unedited_record_never_touches_the_others_edit(base, theirs):
     merged = three_way(base, dict(base), theirs)
     assert merged.patch == {}
@@ -109,7 +109,7 @@ def test_an_unedited_record_never_touches_the_others_edit(base, theirs):
 
 
 @given(RECORDS, RECORDS, RECORDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_each_edit_is_kept_or_named(base, mine, theirs):
     merged = three_way(base, mine, theirs)
     disputed = {d.path[0] for d in merged.disagreements}
@@ -132,7 +132,7 @@ def test_each_edit_is_kept_or_named(base, mine, theirs):
 
 
 @given(RECORDS, RECORDS, RECORDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_saving_twice_changes_nothing_more(base, mine, theirs):
     merged = three_way(base, mine, theirs)
     if not merged.disagreements:

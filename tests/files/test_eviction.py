@@ -22,6 +22,7 @@ from alyxfs.files.disk import block_file, eviction, regions
 from alyxfs.files.disk.block_file import PAGE, Fingerprint, Verdict
 from alyxfs.files.extents import BLOCK, block_count
 from fault_server import FaultServer, File
+from poor_disk import poor_disk
 from reading import (
     assert_marked_blocks_are_right,
     cache_files,
@@ -52,6 +53,13 @@ def server():
 def small_regions(monkeypatch):
     monkeypatch.setattr(block_file, "REGION", REGION)
     monkeypatch.setattr(disk_use, "RECORD_PAUSE", 0.05)
+
+
+@pytest.fixture
+def failing_disk(tmp_path):
+    """For each test another one: the kernel asks a disk that refused a hole once no more."""
+    with poor_disk(tmp_path / "source", tmp_path / "disk") as disk:
+        yield disk
 
 
 @contextlib.contextmanager
@@ -176,6 +184,7 @@ def test_what_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
         set_times(path, {1: 1000})
         return is_pinned(path)
 
+    # The moment between choosing and taking: nothing that waits lies there, so that no other process could hit it.
     monkeypatch.setattr(eviction, "is_pinned", read_meanwhile)
     eviction.evict(tmp_path, limit)
     assert {0, 2, 3}.isdisjoint(there(path))
@@ -201,35 +210,35 @@ def test_eviction_is_no_use(tmp_path):
     assert path.stat().st_mtime == LONG_AGO
 
 
-@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
-@pytest.mark.parametrize("when", ["always", "once begun"])
-def test_files_go_whole_where_no_holes_can_be_made(tmp_path, monkeypatch, refused, when):
-    old, new = made(tmp_path, "aa/old"), made(tmp_path, "aa/new")
+@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("first", [0, 2], ids=["always", "once begun"])
+def test_files_go_whole_where_no_holes_can_be_made(failing_disk, refused, first):
+    directory = failing_disk.path
+    old, new = made(directory, "aa/old"), made(directory, "aa/new")
     set_times(new, dict.fromkeys(range(COUNT), 100))
     os.utime(old, (0, LONG_AGO))
-    punched = []
-
-    def punch(*place):
-        punched.append(place)
-        if when == "always" or len(punched) > 2:
-            raise OSError(refused, os.strerror(refused))
-
-    monkeypatch.setattr(regions, "punch", punch)
-    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    failing_disk.fail(first, refused, for_ever=True, only="fallocate")
+    assert eviction.evict(directory, on_disk(directory) - 1).is_there
+    assert failing_disk.recover().count("fallocate") == first + 1
     assert not old.exists()
     assert set(there(new)) == set(range(COUNT))
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
-def test_files_go_whole_where_their_marks_cannot_be_taken_away(tmp_path, monkeypatch, call):
-    path = made(tmp_path)
-
-    def refuse(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, call, refuse)
-    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_files_go_whole_where_their_marks_cannot_be_taken_away(failing_disk, call):
+    path = made(failing_disk.path)
+    failing_disk.fail(0, errno.ENOSPC, for_ever=True, only=call)
+    assert eviction.evict(failing_disk.path, on_disk(failing_disk.path) - 1).is_there
+    assert failing_disk.recover().count(call) == 1
     assert not path.exists()
+
+
+def test_on_a_disk_of_another_process_regions_go_as_on_any_other(failing_disk):
+    path = made(failing_disk.path)
+    assert eviction.evict(failing_disk.path, on_disk(failing_disk.path) - 1).is_there
+    assert 0 not in there(path)
+    assert COUNT - 1 in there(path)
+    assert_marked_blocks_are_right(failing_disk.path, CONTENT)
 
 
 # What is known of the whole content
