@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
@@ -146,6 +148,120 @@ def test_regions_and_files_go_in_the_order_of_their_last_use(tmp_path):
     assert set(there(long)) == set(range(COUNT)) - {0, 1, 2}
     assert [path.exists() for path in small] == [False, True, True]
     assert_marked_blocks_are_right(tmp_path, CONTENT)
+
+
+def test_what_just_fits_stays_and_one_byte_more_is_too_much(tmp_path):
+    path = made(tmp_path)
+    occupied = on_disk(tmp_path)
+    assert eviction.evict(tmp_path, occupied) == eviction.Room(is_there=True, occupied=occupied)
+    assert set(there(path)) == set(range(COUNT))
+    room = eviction.evict(tmp_path, occupied - 1)
+    assert room == eviction.Room(is_there=True, occupied=on_disk(tmp_path))
+    assert room.occupied <= (occupied - 1) * eviction.AIM
+    assert eviction.evict(tmp_path, room.occupied) == room, "nothing more goes"
+
+
+def test_a_cache_that_somebody_has_removed_has_room(tmp_path):
+    assert eviction.evict(tmp_path / "removed", 1) == eviction.Room(is_there=True, occupied=0)
+
+
+def test_a_large_file_of_which_little_is_there_goes_whole_by_its_own_time(tmp_path):
+    little, other = made(tmp_path, "aa/little"), made(tmp_path, "aa/other", CONTENT[: REGION // 2])
+    with descriptor_of(little) as descriptor:
+        regions.take_away(descriptor, range(COUNT - 1))
+    set_times(little, {COUNT - 1: 0})
+    os.utime(little, (0, LONG_AGO + 50))
+    os.utime(other, (0, LONG_AGO + 20))
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    assert little.exists()
+    assert not other.exists()
+
+
+def test_of_a_region_of_which_some_blocks_are_there_no_mark_stays(tmp_path):
+    """A mark without its bytes would have zeros read in place of data."""
+    path = made(tmp_path)
+    with descriptor_of(path) as descriptor:
+        os.pwrite(descriptor, b"\0", PAGE + 1)
+    eviction.evict(tmp_path, on_disk(tmp_path) - 1)
+    assert 0 not in there(path)
+    assert_marked_blocks_are_right(tmp_path, CONTENT)
+
+
+def test_a_file_that_has_lost_its_end_loses_more_the_next_time(tmp_path):
+    path = made(tmp_path)
+    set_times(path, {COUNT - 1: -1})
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    first = set(there(path))
+    assert COUNT - 1 not in first
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    assert {COUNT - 2} <= set(there(path)) < first
+    assert_marked_blocks_are_right(tmp_path, CONTENT)
+
+
+def test_what_goes_ends_where_its_neighbour_begins_also_where_the_times_take_a_page_of_their_own(tmp_path):
+    size = 4090 * BLOCK
+    assert block_file.data_offset(size, is_timed=True) > block_file.data_offset(size, is_timed=False)
+    content = CONTENT[: 3 * REGION]
+    blocks = block_file.create(tmp_path / "a", "id", "1", Fingerprint(size), Verdict.UNKNOWN)
+    blocks.write([memoryview(content)], 0)
+    blocks.record([(0, 3 * REGION // BLOCK)])
+    with descriptor_of(tmp_path / "a") as descriptor:
+        regions.take_away(descriptor, [1])
+        assert [region.number for region in regions.regions_of(descriptor)] == [0, 2]
+    assert blocks.read(0, REGION) == content[:REGION]
+    assert blocks.read(2 * REGION, REGION) == content[2 * REGION :]
+    assert blocks.read(REGION, REGION) == bytes(REGION)
+    blocks.close()
+
+
+def test_a_file_of_one_region_has_none_that_goes_on_its_own(tmp_path):
+    for content in (CONTENT[:REGION], CONTENT[:5], b""):
+        with descriptor_of(made(tmp_path, f"aa/{len(content)}", content)) as descriptor:
+            assert regions.regions_of(descriptor) == []
+
+
+def test_from_a_file_that_says_nothing_of_itself_nothing_is_taken_away(tmp_path):
+    path = made(tmp_path)
+    with descriptor_of(path) as descriptor:
+        os.pwrite(descriptor, bytes(100), 0)
+        before = path.read_bytes()
+        assert regions.regions_of(descriptor) == []
+        with pytest.raises(OSError, match="broken"):
+            regions.take_away(descriptor, [0])
+    assert path.read_bytes() == before
+    eviction.evict(tmp_path, 1)
+    assert not path.exists()
+
+
+def test_who_waits_to_open_a_file_gets_it_before_all_is_taken(tmp_path, monkeypatch):
+    path = made(tmp_path)
+    monkeypatch.setattr(eviction, "TURN", 2.0)  # however late the other thread gets its turn on a busy machine
+    with path.open("rb") as file, ThreadPoolExecutor() as threads:
+        evicting = threads.submit(eviction.evict, tmp_path, int((on_disk(tmp_path) - 10.5 * REGION) / eviction.AIM))
+        while 0 in there(path):
+            assert not evicting.done()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert not evicting.result(30).is_there
+        assert set(range(COUNT)) - set(there(path)) == set(range(eviction.REGIONS_AT_ONCE))
+
+
+@pytest.mark.parametrize("why", ["pinned", "open", "gone"])
+def test_what_is_pinned_open_or_gone_is_not_removed(tmp_path, why):
+    path = made(tmp_path)
+    with contextlib.ExitStack() as stack:
+        if why == "pinned":
+            eviction.pin({path: len(CONTENT)}, tmp_path)
+        elif why == "open":
+            held = stack.enter_context(path.open("rb"))
+            fcntl.flock(held, fcntl.LOCK_SH)
+        else:
+            path.unlink()
+        assert not eviction.remove(tmp_path, path)
+        assert path.exists() == (why != "gone")
+    if why == "pinned":
+        assert eviction.unpin([path]) == 1
+    assert eviction.remove(tmp_path, path) == (why != "gone")
+    assert not path.exists()
 
 
 def test_a_file_that_loses_all_goes_whole(tmp_path):

@@ -327,14 +327,15 @@ async def test_a_full_cache_of_open_files_is_served_without(server, tmp_path):
 
 
 def test_leftovers_of_the_dead_are_removed(tmp_path):
-    old, new = tmp_path / "blocks-1" / "aa" / "new-1", tmp_path / "blocks-1" / "aa" / "new-2"
-    old.parent.mkdir(parents=True)
-    for path in (old, new):
-        path.write_bytes(b"x")
-    os.utime(old, (0, 0))
+    folder, now = tmp_path / "blocks-1" / "aa", time.time()
+    folder.mkdir(parents=True)
+    ages = {"new-1": now, "new-2": 0.95 * eviction.SCRATCH_SECONDS, "new-3": 1.05 * eviction.SCRATCH_SECONDS}
+    ages["new-of-a-clock-ahead"] = -1.05 * eviction.SCRATCH_SECONDS
+    for name, age in ages.items():
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (0, now - age))
     eviction.evict(tmp_path, 1 << 40)
-    assert not old.exists()
-    assert new.exists()
+    assert os.listdir(folder) == ["new-2"]
 
 
 @pytest.mark.trio
