@@ -218,6 +218,8 @@ def test_a_file_of_one_region_has_none_that_goes_on_its_own(tmp_path):
     for content in (CONTENT[:REGION], CONTENT[:5], b""):
         with descriptor_of(made(tmp_path, f"aa/{len(content)}", content)) as descriptor:
             assert regions.regions_of(descriptor) == []
+    with descriptor_of(made(tmp_path, "aa/of-two", CONTENT[: REGION + 1])) as descriptor:
+        assert [region.number for region in regions.regions_of(descriptor)] == [0, 1]
 
 
 def test_from_a_file_that_says_nothing_of_itself_nothing_is_taken_away(tmp_path):
