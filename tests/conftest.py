@@ -13,6 +13,8 @@ from mounted import mounted
 
 RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
 starting.forks = True
+# Whoever runs the tests keeps what is in their own keyring, which drives started by tests would find as well.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 # Each test has a time limit of its own: how long one example takes is a matter of what else the machine does.
 settings.register_profile("alyxfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("alyxfs")

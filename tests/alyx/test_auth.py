@@ -18,12 +18,6 @@ from small_alyx import identifiers, small_alyx
 URL = "https://alyx.example.org"
 
 
-@pytest.fixture(autouse=True)
-def no_keyring(monkeypatch):
-    """Whoever runs the tests keeps their own."""
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-
-
 @pytest.fixture
 def places(tmp_path):
     (tmp_path / "home" / ".one").mkdir(parents=True)
