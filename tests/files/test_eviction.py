@@ -309,6 +309,34 @@ def test_what_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
     assert 1 in there(path)
 
 
+def test_a_file_that_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
+    path = made(tmp_path, content=CONTENT[: REGION // 2])
+    os.utime(path, (0, LONG_AGO))
+    is_pinned = eviction.is_pinned
+
+    def read_meanwhile(path):
+        os.utime(path, (0, LONG_AGO + 1))
+        return is_pinned(path)
+
+    monkeypatch.setattr(eviction, "is_pinned", read_meanwhile)  # as above
+    assert not eviction.evict(tmp_path, 1).is_there
+    assert path.exists()
+
+
+def test_no_descriptor_stays_open(tmp_path):
+    before = sorted(os.listdir("/proc/self/fd"))
+    parts, pinned, used = made(tmp_path, "aa/parts"), made(tmp_path, "aa/pinned"), made(tmp_path, "aa/used")
+    eviction.pin({pinned: len(CONTENT)}, tmp_path)
+    with used.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        eviction.evict(tmp_path, on_disk(tmp_path) - REGION)
+        assert 0 not in there(parts)
+        assert not eviction.evict(tmp_path, 1).is_there
+        assert not parts.exists()
+    eviction.remove(tmp_path, used)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_bytes_that_no_mark_speaks_of_go_first(tmp_path):
     """Who wrote them was killed before they were recorded."""
     path = made(tmp_path)
