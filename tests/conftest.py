@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
 
 import mounted as starting
 from alyxfs.demo.server import running_demo
@@ -13,11 +13,11 @@ from mounted import mounted
 
 RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
 starting.forks = True
-# How long an example takes depends on who else uses the machine; each test has a limit of its own.
-hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("any machine")
+# Whoever runs the tests keeps what is in their own keyring, which drives started by tests would find as well.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+# Each test has a time limit of its own: how long one example takes is a matter of what else the machine does.
+settings.register_profile("alyxfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alyxfs")
 
 
 def pytest_collection_modifyitems(config, items):

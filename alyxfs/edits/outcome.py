@@ -73,9 +73,14 @@ async def of_image(api: Api, key: str, before: Any) -> Outcome:
         note = await api.detail("notes", key, "id")
     except errors.NotFound:
         return Outcome(State.REFUSED, "the note is not on the server any more")
-    if note.get("image") != (before or {}).get("image"):
-        return Outcome(State.DONE, "the note has a new picture", key, note)
-    return Outcome(State.REFUSED, "the note's picture is as it was before", key, note)
+    picture = note.get("image")
+    if picture == (before or {}).get("image"):
+        return Outcome(State.REFUSED, "the note's picture is as it was before", key, note)
+    if not picture:
+        return Outcome(
+            State.UNKNOWN, "the note has no picture any more, neither the one before nor the new one", key, note
+        )
+    return Outcome(State.DONE, "the note has a new picture", key, note)
 
 
 async def of_delete(api: Api, endpoint: Endpoint, key: str) -> Outcome:

@@ -73,7 +73,7 @@ async def _alike(directory: Directory, name: str) -> Sequence[str]:
         begin, sign, value = name.partition("=")
         known = directory.endpoint.filters or directory.endpoint.fields
         close = [each for each in known if begin.startswith(each)] or difflib.get_close_matches(begin, known, 3)
-        found = [f"{each}={value}" for each in close] if sign else []
+        found = [f"{each}={value}" for each in close] if sign and begin not in known else []
     else:
         entries = await directory.entries()
         names: list[str] = []

@@ -18,11 +18,6 @@ from small_alyx import identifiers, small_alyx
 URL = "https://alyx.example.org"
 
 
-@pytest.fixture(autouse=True)
-def no_keyring(monkeypatch):
-    monkeypatch.setattr("alyxfs.alyx.credentials._keyring", lambda: None)
-
-
 @pytest.fixture
 def places(tmp_path):
     (tmp_path / "home" / ".one").mkdir(parents=True)
@@ -219,7 +214,7 @@ def test_without_a_password_the_sentence_says_what_to_do(alyx, account):
 @pytest.mark.parametrize("account", [Account(token="expired"), Account("anna", None, "expired")])
 @pytest.mark.parametrize("kept_for", ["anna", None])
 def test_what_login_keeps_while_the_drive_is_refused_heals_it(alyx, tmp_path, monkeypatch, account, kept_for):
-    monkeypatch.setattr("platformdirs.user_config_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     save_token(alyx.url, "bob", "good")
 
     async def run():
@@ -236,7 +231,7 @@ def test_what_login_keeps_while_the_drive_is_refused_heals_it(alyx, tmp_path, mo
 
 
 def test_what_login_keeps_for_another_user_is_not_taken(alyx, tmp_path, monkeypatch):
-    monkeypatch.setattr("platformdirs.user_config_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     async def run():
         async with open_network(deadline=5) as network:

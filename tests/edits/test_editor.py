@@ -7,12 +7,12 @@ import trio
 from PIL import Image
 
 from alyxfs import errors
-from alyxfs.alyx.rest import Api
 from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
 from alyxfs.edits.request import EVERY_RECORD
 from asking import Asking
 from editing import draft, editing
+from outage_front import OutageFront
 
 pytestmark = pytest.mark.trio
 
@@ -359,7 +359,7 @@ async def test_undo_deletes_what_was_made(demo, asking, tmp_path):
             await room.read("projects", "short lived")
 
 
-async def test_a_dry_run_sends_nothing_and_shows_what_it_would(demo, monkeypatch, session_id, tmp_path, writes):
+async def test_a_dry_run_sends_nothing_and_shows_what_it_would(demo, session_id, tmp_path, writes):
     async with editing(demo.url, tmp_path, dry_run=True) as room:
         base = await room.read("sessions", session_id)
         saved = await room.editor.save("sessions", session_id, base, draft({"narrative": "would be"}))
@@ -385,13 +385,14 @@ async def test_a_dry_run_sends_nothing_and_shows_what_it_would(demo, monkeypatch
         assert (await room.editor.entry(saved.number)).state is State.WITHDRAWN
         assert writes() == []
 
-        async def away(*_):
-            raise errors.Unreachable("The server is away.")
 
-        monkeypatch.setattr(Api, "detail", away)
-        with pytest.raises(errors.NotConnected, match="nothing was sent"):
-            await room.editor.create("weighings", "new", draft({"subject": "KS001", "weight": 1}))
-        assert (await room.entries())[-1].state is State.REFUSED, "and not that nobody knows what came of it"
+async def test_a_proposal_that_the_servers_answer_is_missing_for_is_refused(demo, tmp_path):
+    with OutageFront(int(demo.url.rsplit(":", 1)[1])) as front:
+        async with editing(front.url, tmp_path, dry_run=True, deadline=2) as room:
+            front.stop()
+            with pytest.raises(errors.NotConnected, match="nothing was sent"):
+                await room.editor.create("weighings", "new", draft({"subject": "KS001", "weight": 1}))
+            assert (await room.entries())[-1].state is State.REFUSED, "and not that nobody knows what came of it"
 
 
 async def test_notes_are_patched_with_what_the_server_needs(demo, asking, session_id, tmp_path):

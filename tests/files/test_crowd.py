@@ -59,6 +59,7 @@ async def test_each_byte_comes_once_in_few_requests_and_is_read_from_memory(serv
         from_disk += size
         return read(blocks, offset, size)
 
+    # Both only look on: what is in memory, and what comes from the disk's cache in the kernel, shows nowhere outside.
     monkeypatch.setattr(task.DownloadTask, "make_room", make_room)
     monkeypatch.setattr(block_file.BlockFile, "read", counted)
     wanted = source(server, "a.bin", digest=None)
@@ -85,6 +86,7 @@ async def test_where_memory_is_short_what_is_on_disk_waits_there_too(server, tmp
         most_unread = max(most_unread, files.memory.buffers.unread)
 
     monkeypatch.setattr(limiter, "AHEAD", 4 * MIB)
+    # Only looks on, at the moment at which most is in memory.
     monkeypatch.setattr(task.DownloadTask, "_wait_for_reader", wait_for_reader)
     asked = len(server.requests)
     async with opened(tmp_path) as files, trio.open_nursery() as nursery:
@@ -109,6 +111,7 @@ async def test_a_load_that_waits_reads_no_more_of_a_cache_file_that_is_given_up(
             too_late.append(offset)
         return read_into(blocks, buffers, offset, **options)
 
+    # Only looks on: a read of a file that was given up leaves no trace.
     monkeypatch.setattr(block_file.BlockFile, "read_into", noted)
     async with opened(tmp_path) as files:
         file = await files.open(wanted)

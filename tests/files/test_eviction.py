@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
@@ -22,6 +24,7 @@ from alyxfs.files.disk import block_file, eviction, regions
 from alyxfs.files.disk.block_file import PAGE, Fingerprint, Verdict
 from alyxfs.files.extents import BLOCK, block_count
 from fault_server import FaultServer, File
+from poor_disk import poor_disk
 from reading import (
     assert_marked_blocks_are_right,
     cache_files,
@@ -52,6 +55,13 @@ def server():
 def small_regions(monkeypatch):
     monkeypatch.setattr(block_file, "REGION", REGION)
     monkeypatch.setattr(disk_use, "RECORD_PAUSE", 0.05)
+
+
+@pytest.fixture
+def failing_disk(tmp_path):
+    """For each test another one: the kernel asks a disk that refused a hole once no more."""
+    with poor_disk(tmp_path / "source", tmp_path / "disk") as disk:
+        yield disk
 
 
 @contextlib.contextmanager
@@ -140,6 +150,122 @@ def test_regions_and_files_go_in_the_order_of_their_last_use(tmp_path):
     assert_marked_blocks_are_right(tmp_path, CONTENT)
 
 
+def test_what_just_fits_stays_and_one_byte_more_is_too_much(tmp_path):
+    path = made(tmp_path)
+    occupied = on_disk(tmp_path)
+    assert eviction.evict(tmp_path, occupied) == eviction.Room(is_there=True, occupied=occupied)
+    assert set(there(path)) == set(range(COUNT))
+    room = eviction.evict(tmp_path, occupied - 1)
+    assert room == eviction.Room(is_there=True, occupied=on_disk(tmp_path))
+    assert room.occupied <= (occupied - 1) * eviction.AIM
+    assert eviction.evict(tmp_path, room.occupied) == room, "nothing more goes"
+
+
+def test_a_cache_that_somebody_has_removed_has_room(tmp_path):
+    assert eviction.evict(tmp_path / "removed", 1) == eviction.Room(is_there=True, occupied=0)
+
+
+def test_a_large_file_of_which_little_is_there_goes_whole_by_its_own_time(tmp_path):
+    little, other = made(tmp_path, "aa/little"), made(tmp_path, "aa/other", CONTENT[: REGION // 2])
+    with descriptor_of(little) as descriptor:
+        regions.take_away(descriptor, range(COUNT - 1))
+    set_times(little, {COUNT - 1: 0})
+    os.utime(little, (0, LONG_AGO + 50))
+    os.utime(other, (0, LONG_AGO + 20))
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    assert little.exists()
+    assert not other.exists()
+
+
+def test_of_a_region_of_which_some_blocks_are_there_no_mark_stays(tmp_path):
+    """A mark without its bytes would have zeros read in place of data."""
+    path = made(tmp_path)
+    with descriptor_of(path) as descriptor:
+        os.pwrite(descriptor, b"\0", PAGE + 1)
+    eviction.evict(tmp_path, on_disk(tmp_path) - 1)
+    assert 0 not in there(path)
+    assert_marked_blocks_are_right(tmp_path, CONTENT)
+
+
+def test_a_file_that_has_lost_its_end_loses_more_the_next_time(tmp_path):
+    path = made(tmp_path)
+    set_times(path, {COUNT - 1: -1})
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    first = set(there(path))
+    assert COUNT - 1 not in first
+    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    assert {COUNT - 2} <= set(there(path)) < first
+    assert_marked_blocks_are_right(tmp_path, CONTENT)
+
+
+def test_what_goes_ends_where_its_neighbour_begins_also_where_the_times_take_a_page_of_their_own(tmp_path):
+    size = 4090 * BLOCK
+    assert block_file.data_offset(size, is_timed=True) > block_file.data_offset(size, is_timed=False)
+    content = CONTENT[: 3 * REGION]
+    blocks = block_file.create(tmp_path / "a", "id", "1", Fingerprint(size), Verdict.UNKNOWN)
+    blocks.write([memoryview(content)], 0)
+    blocks.record([(0, 3 * REGION // BLOCK)])
+    with descriptor_of(tmp_path / "a") as descriptor:
+        regions.take_away(descriptor, [1])
+        assert [region.number for region in regions.regions_of(descriptor)] == [0, 2]
+    assert blocks.read(0, REGION) == content[:REGION]
+    assert blocks.read(2 * REGION, REGION) == content[2 * REGION :]
+    assert blocks.read(REGION, REGION) == bytes(REGION)
+    blocks.close()
+
+
+def test_a_file_of_one_region_has_none_that_goes_on_its_own(tmp_path):
+    for content in (CONTENT[:REGION], CONTENT[:5], b""):
+        with descriptor_of(made(tmp_path, f"aa/{len(content)}", content)) as descriptor:
+            assert regions.regions_of(descriptor) == []
+    with descriptor_of(made(tmp_path, "aa/of-two", CONTENT[: REGION + 1])) as descriptor:
+        assert [region.number for region in regions.regions_of(descriptor)] == [0, 1]
+
+
+def test_from_a_file_that_says_nothing_of_itself_nothing_is_taken_away(tmp_path):
+    path = made(tmp_path)
+    with descriptor_of(path) as descriptor:
+        os.pwrite(descriptor, bytes(100), 0)
+        before = path.read_bytes()
+        assert regions.regions_of(descriptor) == []
+        with pytest.raises(OSError, match="broken"):
+            regions.take_away(descriptor, [0])
+    assert path.read_bytes() == before
+    eviction.evict(tmp_path, 1)
+    assert not path.exists()
+
+
+def test_who_waits_to_open_a_file_gets_it_before_all_is_taken(tmp_path, monkeypatch):
+    path = made(tmp_path)
+    monkeypatch.setattr(eviction, "TURN", 2.0)  # however late the other thread gets its turn on a busy machine
+    with path.open("rb") as file, ThreadPoolExecutor() as threads:
+        evicting = threads.submit(eviction.evict, tmp_path, int((on_disk(tmp_path) - 10.5 * REGION) / eviction.AIM))
+        while 0 in there(path):
+            assert not evicting.done()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert not evicting.result(30).is_there
+        assert set(range(COUNT)) - set(there(path)) == set(range(eviction.REGIONS_AT_ONCE))
+
+
+@pytest.mark.parametrize("why", ["pinned", "open", "gone"])
+def test_what_is_pinned_open_or_gone_is_not_removed(tmp_path, why):
+    path = made(tmp_path)
+    with contextlib.ExitStack() as stack:
+        if why == "pinned":
+            eviction.pin({path: len(CONTENT)}, tmp_path)
+        elif why == "open":
+            held = stack.enter_context(path.open("rb"))
+            fcntl.flock(held, fcntl.LOCK_SH)
+        else:
+            path.unlink()
+        assert not eviction.remove(tmp_path, path)
+        assert path.exists() == (why != "gone")
+    if why == "pinned":
+        assert eviction.unpin([path]) == 1
+    assert eviction.remove(tmp_path, path) == (why != "gone")
+    assert not path.exists()
+
+
 def test_a_file_that_loses_all_goes_whole(tmp_path):
     path = made(tmp_path)
     assert eviction.evict(tmp_path, 1).is_there
@@ -176,10 +302,39 @@ def test_what_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
         set_times(path, {1: 1000})
         return is_pinned(path)
 
+    # The moment between choosing and taking: nothing that waits lies there, so that no other process could hit it.
     monkeypatch.setattr(eviction, "is_pinned", read_meanwhile)
     eviction.evict(tmp_path, limit)
     assert {0, 2, 3}.isdisjoint(there(path))
     assert 1 in there(path)
+
+
+def test_a_file_that_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
+    path = made(tmp_path, content=CONTENT[: REGION // 2])
+    os.utime(path, (0, LONG_AGO))
+    is_pinned = eviction.is_pinned
+
+    def read_meanwhile(path):
+        os.utime(path, (0, LONG_AGO + 1))
+        return is_pinned(path)
+
+    monkeypatch.setattr(eviction, "is_pinned", read_meanwhile)  # as above
+    assert not eviction.evict(tmp_path, 1).is_there
+    assert path.exists()
+
+
+def test_no_descriptor_stays_open(tmp_path):
+    before = sorted(os.listdir("/proc/self/fd"))
+    parts, pinned, used = made(tmp_path, "aa/parts"), made(tmp_path, "aa/pinned"), made(tmp_path, "aa/used")
+    eviction.pin({pinned: len(CONTENT)}, tmp_path)
+    with used.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        eviction.evict(tmp_path, on_disk(tmp_path) - REGION)
+        assert 0 not in there(parts)
+        assert not eviction.evict(tmp_path, 1).is_there
+        assert not parts.exists()
+    eviction.remove(tmp_path, used)
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_bytes_that_no_mark_speaks_of_go_first(tmp_path):
@@ -201,35 +356,35 @@ def test_eviction_is_no_use(tmp_path):
     assert path.stat().st_mtime == LONG_AGO
 
 
-@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
-@pytest.mark.parametrize("when", ["always", "once begun"])
-def test_files_go_whole_where_no_holes_can_be_made(tmp_path, monkeypatch, refused, when):
-    old, new = made(tmp_path, "aa/old"), made(tmp_path, "aa/new")
+@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("first", [0, 2], ids=["always", "once begun"])
+def test_files_go_whole_where_no_holes_can_be_made(failing_disk, refused, first):
+    directory = failing_disk.path
+    old, new = made(directory, "aa/old"), made(directory, "aa/new")
     set_times(new, dict.fromkeys(range(COUNT), 100))
     os.utime(old, (0, LONG_AGO))
-    punched = []
-
-    def punch(*place):
-        punched.append(place)
-        if when == "always" or len(punched) > 2:
-            raise OSError(refused, os.strerror(refused))
-
-    monkeypatch.setattr(regions, "punch", punch)
-    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+    failing_disk.fail(first, refused, for_ever=True, only="fallocate")
+    assert eviction.evict(directory, on_disk(directory) - 1).is_there
+    assert failing_disk.recover().count("fallocate") == first + 1
     assert not old.exists()
     assert set(there(new)) == set(range(COUNT))
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
-def test_files_go_whole_where_their_marks_cannot_be_taken_away(tmp_path, monkeypatch, call):
-    path = made(tmp_path)
-
-    def refuse(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, call, refuse)
-    assert eviction.evict(tmp_path, on_disk(tmp_path) - 1).is_there
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_files_go_whole_where_their_marks_cannot_be_taken_away(failing_disk, call):
+    path = made(failing_disk.path)
+    failing_disk.fail(0, errno.ENOSPC, for_ever=True, only=call)
+    assert eviction.evict(failing_disk.path, on_disk(failing_disk.path) - 1).is_there
+    assert failing_disk.recover().count(call) == 1
     assert not path.exists()
+
+
+def test_on_a_disk_of_another_process_regions_go_as_on_any_other(failing_disk):
+    path = made(failing_disk.path)
+    assert eviction.evict(failing_disk.path, on_disk(failing_disk.path) - 1).is_there
+    assert 0 not in there(path)
+    assert COUNT - 1 in there(path)
+    assert_marked_blocks_are_right(failing_disk.path, CONTENT)
 
 
 # What is known of the whole content

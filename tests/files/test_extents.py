@@ -34,6 +34,7 @@ def test_touched_blocks_hold_the_bytes_and_no_block_more(start, length, size):
     end = min(start + length, size)
     if start >= end:
         assert extent.length == 0
+        assert extent.end <= size
         return
     assert extent.start <= start
     assert extent.end >= end
@@ -60,6 +61,15 @@ def test_missing_is_what_the_map_does_not_mark(present, data):
     assert blocks.present_until(present, start, end) == (end if not holes else max(start, min(end, holes[0].start)))
 
 
+def test_holes_before_and_behind_an_extent_are_not_its_own():
+    present = bytes([0, 1, 0, 0, 1, 0, 0])
+    assert blocks.missing(present, Extent(BLOCK, 6 * BLOCK - 7)) == [
+        Extent(2 * BLOCK, 4 * BLOCK),
+        Extent(5 * BLOCK, 6 * BLOCK - 7),
+    ]
+    assert blocks.missing(present, Extent(3 * BLOCK, 5 * BLOCK)) == [Extent(3 * BLOCK, 4 * BLOCK)]
+
+
 def test_what_lies_before_a_part_does_not_count_for_it():
     assert blocks.is_present(bytes([0, 1, 1, 0]), BLOCK + 5, 3 * BLOCK)
     assert not blocks.is_present(bytes([1, 0, 1]), BLOCK, 3 * BLOCK)
@@ -69,6 +79,7 @@ def test_what_lies_just_as_far_apart_as_it_may_is_merged():
     one, other = Extent(0, 10), Extent(30, 40)
     assert blocks.merged([one, other], 20) == [Extent(0, 40)]
     assert blocks.merged([one, other], 19) == [one, other]
+    assert blocks.merged([one, other, Extent(45, 50)], 10) == [one, Extent(30, 50)]
 
 
 @given(extents(), extents())

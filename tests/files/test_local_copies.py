@@ -118,6 +118,7 @@ async def test_a_large_copy_that_is_still_hashed_does_not_keep_anybody_waiting(s
             await goes_on.wait()
         return await step(copies, work, *arguments)
 
+    # A copy so large that its hash takes long would take as long here; a disk that stops lets nothing be opened either.
     monkeypatch.setattr(local_copies.LocalCopies, "step", slow)
     async with opened(tmp_path / "cache") as files:
         assert await read_whole(files, source(server, local=(copy,))) == CONTENT

@@ -183,6 +183,7 @@ async def test_who_reads_a_compressed_recording_gets_its_table_of_chunks_too(ser
 async def test_readers_of_one_chunk_inflate_it_once(server, made, tmp_path, monkeypatch):
     inflated = []
     real = inflate.inflate
+    # Only looks on: work that is done twice shows in nothing but the time it takes.
     monkeypatch.setattr(inflate, "inflate", lambda *arguments: inflated.append(arguments[1]) or real(*arguments))
     async with opened(tmp_path) as cache, trio.open_nursery() as nursery:
 

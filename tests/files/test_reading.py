@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import random
@@ -16,6 +17,7 @@ from alyxfs.files import pool
 from alyxfs.files.disk.block_file import BlockFile
 from alyxfs.files.extents import BLOCK, Extent
 from fault_server import FAULTS, FaultServer, File
+from poor_disk import poor_disk
 from reading import opened, read_whole, share, source, until
 
 CONTENT = random.Random(1).randbytes(1_000_003)
@@ -339,20 +341,21 @@ async def test_a_change_is_noticed_although_the_file_was_closed_meanwhile_and_is
 ):
     """The kernel may have pages of what was read: they must not be mixed with what comes now."""
     monkeypatch.setattr(pool, "IDLE_FILES", 0)
-    async with opened(tmp_path) as cache:
-        monkeypatch.setattr(cache, "may_write", lambda: False)
-        file = await cache.open(source(server))
-        await file.read(0, 1000)
-        await file.close()
-        assert not cache._pool.all()
-        before = cache.generation("a.npy", "1")
-        server.files["a.npy"] = File(CONTENT[::-1], etag='"v2"', last_modified="Wed, 04 Dec 2019 10:00:00 GMT")
-        file = await cache.open(source(server))
-        with pytest.raises(errors.FileChanged):
-            await file.read(500_000, 1000)
-        await file.close()
-        assert cache.generation("a.npy", "1") != before
-        assert await read_whole(cache, source(server)) == CONTENT[::-1]
+    with poor_disk(tmp_path / "source", tmp_path / "disk") as disk:
+        disk.fail(0, errno.ENOSPC, for_ever=True)
+        async with opened(disk.path) as cache:
+            file = await cache.open(source(server))
+            await file.read(0, 1000)
+            await file.close()
+            await until(lambda: not cache._pool.all())
+            before = cache.generation("a.npy", "1")
+            server.files["a.npy"] = File(CONTENT[::-1], etag='"v2"', last_modified="Wed, 04 Dec 2019 10:00:00 GMT")
+            file = await cache.open(source(server))
+            with pytest.raises(errors.FileChanged):
+                await file.read(500_000, 1000)
+            await file.close()
+            assert cache.generation("a.npy", "1") != before
+            assert await read_whole(cache, source(server)) == CONTENT[::-1]
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
@@ -471,6 +474,7 @@ async def test_a_load_from_disk_whose_memory_is_let_go_meanwhile_does_no_harm(se
         await until(lambda: not cache.verifier.is_busy)
         cache.memory.release()
         file.handles += 1
+        # A disk that stops would stop the event loop as well, as soon as that looks into the file.
         monkeypatch.setattr(BlockFile, "read_into", slowly)
         [item] = file.load(Extent(0, 524_288))
         await trio.testing.wait_all_tasks_blocked(0.05)

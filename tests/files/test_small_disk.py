@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
 import trio
 
 from alyxfs.files import disk_use
+from alyxfs.files.disk import block_file, eviction
+from alyxfs.files.disk.block_file import Fingerprint, Verdict
 from alyxfs.free_space import FREE_SHARE
 from fault_server import FaultServer, File
 from reading import cache_files, opened, read_whole, source
@@ -37,3 +40,23 @@ async def test_the_share_that_stays_free_is_free_at_every_moment(tmp_path, monke
                     await files.disk.record()
         assert cache_files(disk / "cache")
     assert watch.least >= FREE_SHARE
+
+
+def test_what_others_write_makes_the_cache_smaller_whatever_its_limit(tmp_path):
+    with small_disk(tmp_path / "disk", 40) as disk:
+        paths = [disk / "cache" / "blocks-1" / "aa" / name for name in "abc"]
+        for moment, path in enumerate(paths):
+            blocks = block_file.create(path, path.name, "1", Fingerprint(2 * MIB), Verdict.UNKNOWN)
+            blocks.write([memoryview(bytes(2 * MIB))], 0)
+            blocks.record([(0, block_file.block_count(2 * MIB))])
+            blocks.close()
+            os.utime(path, (moment, moment))
+        assert eviction.evict(disk / "cache", 1 << 40).is_there
+        assert all(path.exists() for path in paths)
+        free = int(40 * MIB * FREE_SHARE) + eviction.ROOM
+        (disk / "of-others").write_bytes(bytes(40 * MIB - 6 * MIB - free + MIB))
+        assert eviction.evict(disk / "cache", 1 << 40).is_there
+        assert [path.exists() for path in paths] == [False, True, True], "one of them is enough"
+        (disk / "more-of-others").write_bytes(bytes(8 * MIB))
+        assert not eviction.evict(disk / "cache", 1 << 40).is_there, "there is not so much to give"
+        assert not any(path.exists() for path in paths)

@@ -163,6 +163,7 @@ def test_heads_and_bodies_of_answers(monkeypatch, drawn):
         await trio.lowlevel.checkpoint()
         return Wire(said, piece)
 
+    # A server would take a connection for each of these thousands of answers, and real time for each pause.
     monkeypatch.setattr(Dialer, "dial", dial)
 
     async def ask():

@@ -35,6 +35,7 @@ def slept(monkeypatch):
         sleeps.append(descriptor)
         await asleep(descriptor)
 
+    # Only looks on: a process that sleeps for a moment looks from outside as one that never does.
     monkeypatch.setattr(trio.lowlevel, "wait_readable", wait_readable)
     return sleeps
 
@@ -146,6 +147,7 @@ def test_the_kernel_is_allowed_many_requests_where_it_lets_us(tmp_path, caplog):
 
 
 def test_a_pyfuse3_that_is_not_known_is_left_as_it_is(monkeypatch):
+    """Its versions to come, of which there is none yet that could be installed."""
     unknown = SimpleNamespace(__version__="4.0.0", trio=trio)
     monkeypatch.setattr(busy_poll, "pyfuse3", unknown)
     busy_poll.look_before_sleeping()

@@ -100,6 +100,7 @@ async def test_an_entry_that_cannot_be_shown_costs_no_other_one(kernel, monkeypa
             return (*nodes[position], position + 1) if position < len(nodes) else None
 
     shown = []
+    # It writes into the kernel's own buffer, which there is in a mount alone, and no drive has such entries.
     monkeypatch.setattr(
         pyfuse3, "readdir_reply", lambda token, name, entry, following: shown.append((name, following)) or True
     )

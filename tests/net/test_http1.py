@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from alyxfs.net.http1 import Transport
 from alyxfs.net.sockets import connect
+from reading import until
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = b"Content-Length: 10\r\n"
@@ -105,7 +106,7 @@ class Raw:
     """A server that answers every request with the same bytes, in pieces, and closes the connection when it likes."""
 
     def __init__(self):
-        self.pieces, self.closes, self.connections = [], True, 0
+        self.pieces, self.closes, self.connections, self.answered = [], True, 0, 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -130,6 +131,7 @@ class Raw:
                     asked = b""
                     for piece in self.pieces:
                         connection.sendall(piece)
+                    self.answered += 1
                     if self.closes:
                         return
 
@@ -228,9 +230,9 @@ async def test_what_comes_behind_an_answer_is_no_part_of_the_next_one(server):
     for surplus in (b"surplus", OK + LENGTH + b"\r\n" + b"not asked!"):
         for pieces in ([answer + surplus], [answer[:-3], answer[-3:] + surplus], [answer[:-10], TEN, surplus]):
             server.pieces, before = pieces, server.connections
-            for _ in range(3):
+            for number in range(server.answered + 1, server.answered + 4):
                 assert (await outcome(transport, server, "GET"))[2] == TEN
-                await trio.sleep(0.05)  # for what is still on its way
+                await until(lambda number=number: server.answered == number)  # the surplus has come, too
             assert server.connections >= before + 2, "such a connection is not used again"
     server.pieces, before = [answer], server.connections
     for _ in range(3):

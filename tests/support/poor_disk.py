@@ -1,4 +1,4 @@
-"""A disk without locks and hard links, or one whose writes fail: a directory passed through by a mount of its own.
+"""A disk without locks, links and holes, or one whose writes fail: a directory passed through by a mount of its own.
 
 It speaks the kernel's own protocol (include/uapi/linux/fuse.h), as pyfuse3 has no way to answer a request for a lock:
 a FUSE file system that does not ask for these requests has the kernel lock for it. Run as a program (``python
@@ -20,6 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from alyxfs.cli.mount_point import unmount
+from alyxfs.files.disk import regions
 from mounted import until
 
 if TYPE_CHECKING:
@@ -52,13 +53,16 @@ class PoorDisk:
         self.path = path
         self._process = process
 
-    def fail(self, number: int, name: int, *, for_ever: bool) -> None:
-        """From now on the write of this number (the first is 0), and all later ones if ``for_ever``, end in errno."""
-        self._order(number=number, errno=name, for_ever=for_ever)
+    def fail(self, number: int, name: int, *, for_ever: bool, only: str = "") -> None:
+        """From now on the write of this number (the first is 0), and all later ones if ``for_ever``, end in errno.
+
+        ``only``: a kind of write, which alone is counted and fails.
+        """
+        self._order(number=number, errno=name, for_ever=for_ever, only=only)
 
     def recover(self) -> list[str]:
         """All goes well again; returns the writes since the last order, by what they are."""
-        return self._order(number=-1, errno=0, for_ever=False)
+        return self._order(number=-1, errno=0, for_ever=False, only="")
 
     def _order(self, **order) -> list[str]:
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -68,7 +72,7 @@ class PoorDisk:
 
 @contextlib.contextmanager
 def poor_disk(source: Path, mount_point: Path, refusal: int = 0) -> Iterator[PoorDisk]:
-    """``source`` shows at ``mount_point``; with ``refusal`` (an errno) it has no locks, hard links and modes."""
+    """``source`` shows at ``mount_point``; with ``refusal`` (an errno) it has no locks, hard links, modes and holes."""
     source.mkdir(exist_ok=True)
     mount_point.mkdir()
     command = [sys.executable, __file__, str(source), str(mount_point), str(refusal)]
@@ -96,7 +100,7 @@ class Passing:
         self._listed: dict[int, list[str]] = {}
         self._written: set[int] = set()
         """Descriptors: their close can fail."""
-        self.order = {"number": -1, "errno": 0, "for_ever": False}
+        self.order = {"number": -1, "errno": 0, "for_ever": False, "only": ""}
         self.writes: list[str] = []
 
     def answer(self, code: int, node: int, body: bytes) -> bytes:
@@ -112,8 +116,11 @@ class Passing:
         return handler(node, body)
 
     def _fail_in_turn(self, name: str) -> None:
-        number, wanted = len(self.writes), self.order["number"]
+        wanted, only = self.order["number"], self.order["only"]
+        number = self.writes.count(only) if only else len(self.writes)
         self.writes.append(name)
+        if only not in {"", name}:
+            return
         if wanted >= 0 and (number == wanted or (self.order["for_ever"] and number > wanted)):
             raise OSError(self.order["errno"], "as ordered")
 
@@ -277,7 +284,10 @@ class Passing:
     _do_29 = _do_20  # RELEASEDIR
 
     def _do_43(self, node: int, body: bytes) -> bytes:  # FALLOCATE
-        raise OSError(errno.EOPNOTSUPP, "no holes")
+        if self._refusal:
+            raise OSError(errno.EOPNOTSUPP, "no holes")
+        regions.punch(*struct.unpack_from("<QQQ", body))
+        return b""
 
     def _do_46(self, node: int, body: bytes) -> bytes:  # LSEEK
         descriptor, offset, whence = struct.unpack_from("<QQI", body)
