@@ -43,14 +43,22 @@ class CachingProxy:
 
 
 @contextlib.contextmanager
-def caching_proxy(folder: Path, *origins: str, certificates: Path | None = None, held: str = "", valid: str = "1h"):
-    """A proxy that may ask these servers; ``held`` is its Authorization for them."""
+def caching_proxy(
+    folder: Path,
+    *origins: str,
+    certificates: Path | None = None,
+    held: str = "",
+    valid: str = "1h",
+    also_at: str | None = None,
+):
+    """A proxy that may ask these servers; ``held`` is its Authorization for them, ``also_at`` its second address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "temporary").mkdir(exist_ok=True)
-    text = (CLUSTER / "nginx.conf").read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    listens = " ".join(f"listen {address}:{port};" for address in ("127.0.0.1", also_at) if address)
+    text = (CLUSTER / "nginx.conf").read_text().replace("listen 8080;", listens)
     text = text.replace("proxy_cache_valid 200 206 1h;", f"proxy_cache_valid 200 206 {valid};")
     if certificates is not None:
         text = text.replace("/etc/ssl/certs/ca-certificates.crt", str(certificates))
