@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import errors
+from alyxfs.alyx.auth import plain_http_warning
 from alyxfs.alyx.credentials import Account, find_account
 from alyxfs.alyx.datasets.cache_tables import TablesUnusableError
 from alyxfs.alyx.datasets.index import open_dataset_index
 from alyxfs.alyx.metadata.access import Access
 from alyxfs.alyx.metadata.cache import open_metadata_cache
 from alyxfs.alyx.metadata.freshness import Freshness, Frozen
+from alyxfs.alyx.record_proxy import RecordProxy
 from alyxfs.alyx.rest import Api
 from alyxfs.alyx.snapshot_file import SilentApi, Unpacked, unpacked
 from alyxfs.edits.proposals import ProposedApi
+from alyxfs.net import RateLimit
 from alyxfs.private_files import claim_folder, open_file
 from alyxfs.store import open_copy_of_store, open_fixed_store, open_store
 
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
     from alyxfs.settings import Settings
     from alyxfs.store import Store
     from alyxfs.tree import Only
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,11 @@ async def open_known(plan: Plan, folder: Path, network: Network, account: Accoun
             store = await stack.enter_async_context(opening(folder / "known.sqlite"))
             api = (ProposedApi if is_proposing else Api)(network, plan.server, account, keeps_token=settings.keep_token)
             freshness = Freshness(settings.time_to_live, times_to_live)
+            if settings.api_proxy and not settings.writable:
+                limit = RateLimit(requests_per_minute=settings.requests_per_minute)
+                api.proxy = RecordProxy(network, settings.api_proxy, limit)
+                if warning := plain_http_warning(api.proxy.base):
+                    log.info("%s", warning)
         metadata = await stack.enter_async_context(open_metadata_cache(api, store, freshness=freshness))
         with _damage_told(snapshot):
             schema = await metadata.schema()

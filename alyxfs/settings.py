@@ -136,6 +136,11 @@ class Settings:
         "Address of a caching proxy that is asked for data files in place of their servers, as `http://cache:8080`; "
         "for the nodes of a cluster, see `clusters.md`.",
     )
+    api_proxy: str = _option(
+        "",
+        "Address of a caching proxy that is asked for records before the Alyx is, as `http://cache:8081`; it gets the "
+        "token. What it kept is shown within the time to live. Drives that may write do without it; see `clusters.md`.",
+    )
     allow_other: bool = _option(
         False, "Let other users of this machine read the drive (user_allow_other in /etc/fuse.conf is needed)."
     )

@@ -9,6 +9,7 @@ scripts/bench.py fetch           # copies of 200 files, interrupted and continue
 scripts/bench.py files           # all files of 2.4 million datasets as one table: seconds and memory
 scripts/bench.py find            # all their files in data/, cold and warm, from the server's cache tables
 scripts/bench.py memory          # of a drive after walks and reads, and when it is idle again: eight minutes
+scripts/bench.py cluster         # eight drives behind one caching proxy, beside eight curls
 scripts/bench.py scale           # 60 thousand and 2.4 million datasets side by side: time, speed and memory
 """
 
@@ -35,7 +36,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 from alyxfs.demo.server import default_directory, running_demo
-from benchmarks import fetching, filetables, machine, memory, peers, report, requests
+from benchmarks import cluster, fetching, filetables, machine, memory, peers, report, requests
 from benchmarks.datafiles import FORMS, GIB, make_files
 from benchmarks.library import running_library
 from benchmarks.medium import MEDIUM_WORKLOADS
@@ -281,6 +282,20 @@ def count_requests() -> None:
     finish("Requests of the API + ranges of files", rows)
 
 
+@benchmarks.command("cluster")
+@click.option("--drives", default=8, show_default=True, help="How many nodes there are.")
+@click.option("--mib", default=32, show_default=True, help="Size of each of the 20 files.")
+@click.option(
+    "--runs", default=3, show_default=True, help="Pairs of drives and curls; the median of their ratios counts."
+)
+@click.option("--files", default=default_directory().parent / "benchmark", type=click.Path(path_type=Path))
+def share_a_proxy(drives: int, mib: int, runs: int, files: Path) -> None:
+    """Read 20 files with drives that share nginx as a caching proxy; needs nginx with its slice module, and curl."""
+    with tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
+        measured = shown(cluster.figures(files, Path(scratch), drives=drives, mib=mib, runs=runs))
+    finish(f"{drives} drives behind one proxy", measured)
+
+
 @benchmarks.command("memory")
 @click.option("--scale", default=20, help="Size of the demo; 20 has 60,000 datasets in 3,000 sessions.")
 def measure_memory(scale: int) -> None:
@@ -296,7 +311,7 @@ def compare_sizes(sizes: tuple[int, ...]) -> None:
     finish("Scale", shown(memory.scale(sizes)))
 
 
-def shown(figures: Iterable[memory.Figure]) -> list[tuple[str, str, str, bool]]:
+def shown(figures: Iterable[memory.Figure | cluster.Figure]) -> list[tuple[str, str, str, bool]]:
     """The figures, each printed when it is there: these take minutes."""
     rows: list[tuple[str, str, str, bool]] = []
     for figure in figures:

@@ -20,6 +20,7 @@ from alyxfs.alyx.auth import Login
 from alyxfs.alyx.downloads import downloaded
 from alyxfs.alyx.identities import named_by
 from alyxfs.alyx.lookups import can_mislead, proves_itself, quote_key
+from alyxfs.alyx.record_proxy import DATE_STEP, LEAST_AGE
 from alyxfs.alyx.refusals import LARGE_ANSWER, is_refused_token, refuse
 from alyxfs.net import LARGEST_BODY, Answer
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from alyxfs.alyx.auth import Account
     from alyxfs.alyx.downloads import Write
+    from alyxfs.alyx.record_proxy import Kept, RecordProxy
     from alyxfs.alyx.walk import Walk
     from alyxfs.net import Network
 
@@ -94,6 +96,10 @@ class Api:
         """Requests made so far, log-ins not counted."""
         self.clock_offset = 0.0
         """Seconds by which the server's clock is ahead of ours, as its last answer said; to the second."""
+        self.proxy: RecordProxy | None = None
+        """Who is asked for records first."""
+        self._most_ahead: float | None = None
+        """What ``clock_offset`` is at most; None until the server itself has answered."""
         self._network = network
         self._proven: TTLCache[str, None] = TTLCache(_PROVEN_LIMIT, _PROVEN_SECONDS)
         """Addresses with look-ups that can mislead whose record was read there."""
@@ -148,6 +154,35 @@ class Api:
         if "/" in key:
             raise errors.NotFound(f"{endpoint} has no address for {key!r}, because of the '/' in it.", url=url)
         document = await self._read(await self._exchange("GET", url), url)
+        return self._proven_record(document, endpoint, key, lookup)
+
+    async def recent_detail(
+        self, endpoint: str, key: str, lookup: str | None, may_be_from: Callable[[float], bool]
+    ) -> tuple[dict[str, Any], float]:
+        """One record as :meth:`detail` gives it, and the time (Unix seconds) from which on it was so.
+
+        It may be one that a proxy has kept, if ``may_be_from`` says so of the time at which the server gave it.
+        """
+        kept = None
+        is_told = self.proxy is not None and self._most_ahead is not None
+        if is_told and not ("/" in key or can_mislead(key)) and may_be_from(clock.now() - LEAST_AGE):
+            kept = await self._kept(self.address(endpoint, key), may_be_from)
+        if kept is None:
+            asked_at = clock.now()
+            return await self.detail(endpoint, key, lookup), asked_at
+        document = await self._read(kept.answer, self.address(endpoint, key))
+        return self._proven_record(document, endpoint, key, lookup), kept.given_at
+
+    async def _kept(self, url: str, may_be_from: Callable[[float], bool]) -> Kept | None:
+        assert self.proxy is not None
+        assert self._most_ahead is not None
+        await self._login.token()
+        headers = {"Accept": "application/json", **self._credentials()}
+        return await self.proxy.ask(url, headers, self._most_ahead, may_be_from)
+
+    def _proven_record(self, document: Any, endpoint: str, key: str, lookup: str | None) -> dict[str, Any]:
+        """The document if it is the record that was asked for; see :meth:`detail`."""
+        url = self.address(endpoint, key)
         if not isinstance(document, dict):
             raise errors.ServerFault(f"{url} did not answer with a record.", url=url)
         named = named_by(document, lookup) if lookup else None
@@ -193,7 +228,10 @@ class Api:
         """For ``status.json``."""
         waiting, pause = self._network.waiting_for_limit(self.base_url), round(self._login.pause)
         about_requests = {"requests": self.requests, "waiting_for_limit": waiting}
-        return {"server": self.base_url, **about_requests, "login_tried_again_in": pause}
+        about_proxy = {}
+        if self.proxy is not None:
+            about_proxy = {"api_proxy": self.proxy.base, "proxy_asked": self.proxy.asked, "proxy_used": self.proxy.used}
+        return {"server": self.base_url, **about_requests, "login_tried_again_in": pause, **about_proxy}
 
     @property
     def held_token(self) -> str | None:
@@ -261,6 +299,7 @@ class Api:
 
         async def once() -> Answer:
             self.requests += 1
+            sent_at = clock.now()
             answer = await self._network.request(
                 method,
                 url,
@@ -270,7 +309,7 @@ class Api:
                 data=data,
                 largest=largest,
             )
-            self._note_clock(answer)
+            self._note_clock(answer, sent_at)
             return answer
 
         token = self._login.held if is_open else await self._login.token()
@@ -287,12 +326,13 @@ class Api:
         authorization = self._login.authorization()
         return {} if authorization is None else {"Authorization": authorization}
 
-    def _note_clock(self, answer: Answer) -> None:
+    def _note_clock(self, answer: Answer, sent_at: float) -> None:
         # No date, or none that can be read: the last one stands.
         with contextlib.suppress(TypeError, ValueError, OverflowError, OSError, IndexError):
-            offset = parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - clock.now()
+            date = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+            offset = date - clock.now()
             if abs(offset) < MAXIMUM_OFFSET:
-                self.clock_offset = offset
+                self.clock_offset, self._most_ahead = offset, date + DATE_STEP - sent_at
 
     async def _read(self, answer: Answer, url: str, method: str = "GET") -> Any:
         if not 200 <= answer.status < 300:  # noqa: PLR2004

@@ -102,7 +102,7 @@ def make_files(directory: Path, sizes: Sizes) -> Path:
         (root / medium_name(mib, 0)).parent.mkdir()
         for number in range(sizes.medium_files):
             (root / medium_name(mib, number)).write_bytes(counted(number * mib * MIB, mib * MIB))
-    _make_recording(root, sizes)
+    make_recording(root, sizes)
     files = {path.relative_to(root).as_posix(): _md5(path) for path in sorted(root.rglob("*")) if path.is_file()}
     (root / DESCRIPTION).write_text(json.dumps({"sizes": asdict(sizes), "md5": files}, indent=1), encoding="utf-8")
     return root
@@ -139,8 +139,8 @@ def rows(first: int, count: int) -> np.ndarray:
     return numbers.astype("<f4").reshape(count, ROW)
 
 
-def _make_recording(root: Path, sizes: Sizes) -> None:
-    """Noise over slow waves, which compresses to a half, in chunks of a second as on real recordings."""
+def make_recording(root: Path, sizes: Sizes) -> None:
+    """Make it: noise over slow waves, which compresses to a half, in chunks of a second as on real recordings."""
     plain = root / f"{RECORDING}.raw"
     luck = np.random.default_rng(sizes.channels)
     with plain.open("wb") as file:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.server import FileServer
+    from small_alyx import SmallAlyx
 
 SUBJECT = "KS001"
 DAY = "2024-05-06"
@@ -39,6 +40,13 @@ TOKEN = "good"
 @contextlib.contextmanager
 def running_library(server: FileServer) -> Iterator[str]:
     """The address of an Alyx that lists all files of the server, for as long as the block lasts."""
+    with running_alyx(server) as alyx:
+        yield alyx.url
+
+
+@contextlib.contextmanager
+def running_alyx(server: FileServer) -> Iterator[SmallAlyx]:
+    """The same Alyx itself: what it was asked can be counted."""
     with small_alyx() as alyx:
         alyx.schema = SCHEMA
         alyx.lookups["labs"] = "name"
@@ -52,7 +60,7 @@ def running_library(server: FileServer) -> Iterator[str]:
         for session in sessions:
             datasets = _datasets(server.root, session["lab"], ways[session["lab"]])
             alyx.details["sessions", session["id"]] = {**session, "data_dataset_session_related": datasets}
-        yield alyx.url
+        yield alyx
 
 
 def place(way: str) -> str:

@@ -35,14 +35,15 @@ class Cost:
 def cost_of(process: int | None) -> Iterator[Cost]:
     """The CPU time of one process (None: of this one's children that have ended) while the block runs."""
     cost = Cost()
-    before = _cpu_seconds(process)
+    before = cpu_seconds(process)
     try:
         yield cost
     finally:
-        cost.seconds = _cpu_seconds(process) - before
+        cost.seconds = cpu_seconds(process) - before
 
 
-def _cpu_seconds(process: int | None) -> float:
+def cpu_seconds(process: int | None) -> float:
+    """The CPU time of one process (None: of this one's children that have ended) so far."""
     if process is None:
         times = os.times()
         return times.children_user + times.children_system

@@ -26,6 +26,7 @@ set -- --cache-directory "$ALYXFS_SCRATCH/$user" --cache-limit "$ALYXFS_CACHE_LI
 if [ -n "$ALYXFS_SNAPSHOT" ]; then
     set -- "$@" --snapshot "$ALYXFS_SNAPSHOT"
 else
+    [ -z "$ALYXFS_API_PROXY" ] || set -- "$@" --api-proxy "$ALYXFS_API_PROXY"
     set -- "$@" --requests-per-minute "$((520 / ALYXFS_DRIVES > 0 ? 520 / ALYXFS_DRIVES : 1))"
 fi
 # shellcheck disable=SC2086 - no word where no server is named

@@ -4,6 +4,7 @@
 : "${ALYXFS_SNAPSHOT:=}"               # a file of `alyxfs snapshot` that the job's user can read; empty: ask the server
 : "${ALYXFS_SERVER:=}"                 # the Alyx; empty: the one of the snapshot, else the public Open Alyx
 : "${ALYXFS_FILE_PROXY:=}"             # see nginx.conf; empty: none
+: "${ALYXFS_API_PROXY:=}"              # the same for records, without a snapshot; empty: none
 : "${ALYXFS_PLACE:=/run/alyxfs}"       # a folder of the node, made anew when it starts; not /tmp where jobs have their own
 : "${ALYXFS_SCRATCH:=/var/cache/alyxfs}" # on a local disk: the cache, one for each user, for all of a user's jobs
 : "${ALYXFS_CACHE_LIMIT:=20}"          # GiB of each

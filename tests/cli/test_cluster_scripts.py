@@ -105,6 +105,19 @@ def test_a_drive_that_cannot_be_mounted_drains_no_node(home, slurm):
     assert list((home / "place").iterdir()) == []
 
 
+@pytest.mark.parametrize(("drives", "each"), [("20", 26), ("7", 74), ("1000", 1)])
+def test_without_a_snapshot_drives_share_what_a_user_may_ask(home, slurm, drives, each):
+    program = home / "told"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {home}/arguments\n')
+    program.chmod(0o755)
+    job = {**slurm, "ALYXFS": str(program), "ALYXFS_SNAPSHOT": "", "ALYXFS_DRIVES": drives}
+    run(home, "prolog.sh", job, ALYXFS_API_PROXY="http://cache:8081")
+    arguments = (home / "arguments").read_text().splitlines()
+    options = dict(zip(arguments[1:-1:2], arguments[2:-1:2], strict=True))
+    assert options["--requests-per-minute"] == str(each)
+    assert options["--api-proxy"] == "http://cache:8081"
+
+
 @needs_root
 def test_slurmd_runs_as_root_and_the_drive_is_its_users(slurm):
     """What is mounted is told by a program in place of alyxfs: another user cannot run that of the tests."""

@@ -28,10 +28,11 @@ needs_nginx = pytest.mark.skipif(not _has_slices(), reason="nginx with its slice
 
 @dataclass
 class CachingProxy:
-    """It listens at ``url``, and keeps everything in ``folder``."""
+    """It listens at ``url``, for records at ``records_url``, and keeps everything in ``folder``."""
 
     url: str
     folder: Path
+    records_url: str
 
     def log(self) -> list[list[str]]:
         """Of each request: client, status, what the cache had, bytes, range, address."""
@@ -43,14 +44,28 @@ class CachingProxy:
 
 
 @contextlib.contextmanager
-def caching_proxy(folder: Path, *origins: str, certificates: Path | None = None, held: str = "", valid: str = "1h"):
-    """A proxy that may ask these servers; ``held`` is its Authorization for them."""
-    with socket.socket() as probe:
+def caching_proxy(
+    folder: Path,
+    *origins: str,
+    certificates: Path | None = None,
+    held: str = "",
+    valid: str = "1h",
+    also_at: str | None = None,
+    alyx: str | None = None,
+):
+    """A proxy that may ask these servers; ``held`` is its Authorization for them, ``also_at`` its second address.
+
+    ``alyx``: the one of which it keeps records.
+    """
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        port, records_port = probe.getsockname()[1], other.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "temporary").mkdir(exist_ok=True)
-    text = (CLUSTER / "nginx.conf").read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    listens = " ".join(f"listen {address}:{port};" for address in ("127.0.0.1", also_at) if address)
+    text = (CLUSTER / "nginx.conf").read_text().replace("listen 8080;", listens)
+    text = text.replace("listen 8081;", f"listen 127.0.0.1:{records_port};")
     text = text.replace("proxy_cache_valid 200 206 1h;", f"proxy_cache_valid 200 206 {valid};")
     if certificates is not None:
         text = text.replace("/etc/ssl/certs/ca-certificates.crt", str(certificates))
@@ -63,6 +78,12 @@ def caching_proxy(folder: Path, *origins: str, certificates: Path | None = None,
         secrets += f'    {parts.scheme}://{parts.netloc} "{held}";\n'
     maps = f'map $origin $origin_server {{\n    default "";\n{servers}}}\n'
     maps += f'map $origin $held_authorization {{\n    default "";\n{secrets}}}\n'
+    kept = ""
+    if alyx is not None:
+        parts = urlsplit(alyx)
+        upstreams += f"upstream alyx {{ server 127.0.0.1:{parts.port}; keepalive 8; }}\n"
+        kept = f"    {alyx} {parts.scheme}://alyx;\n"
+    maps += f'map $origin $alyx_server {{\n    default "";\n{kept}}}\n'
     (folder / "origins.conf").write_text(upstreams + maps)
     command = ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     user = "user root;" if os.geteuid() == 0 else ""  # whose folder it is
@@ -76,7 +97,7 @@ def caching_proxy(folder: Path, *origins: str, certificates: Path | None = None,
             assert time.monotonic() < ends
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-        yield CachingProxy(f"http://127.0.0.1:{port}", folder)
+        yield CachingProxy(f"http://127.0.0.1:{port}", folder, f"http://127.0.0.1:{records_port}")
     finally:
         process.terminate()
         process.wait(20)

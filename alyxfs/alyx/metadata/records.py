@@ -79,11 +79,11 @@ class Records:
         """See :meth:`alyxfs.alyx.metadata.cache.MetadataCache.record`."""
         name = (endpoint, key, identity)
         if fresh:
-            return await self._flights.result(name, partial(self._asked, name, None), joins=False)
+            return await self._flights.result(name, partial(self._asked, name, None, is_new=True), joins=False)
         known = self.known(endpoint, key, identity)
-        if known is None or not self._is_fresh(name, known):
+        if known is None or not self._is_fresh(name, known.fetched_at):
             known = await self._stored(name) or known
-        if known is not None and (self._is_fresh(name, known) or self._shared.freshness.is_down):
+        if known is not None and (self._is_fresh(name, known.fetched_at) or self._shared.freshness.is_down):
             return self._served(name, known)
         if (missing := self._missing.get(name)) is not None:
             raise missing.again()
@@ -134,12 +134,12 @@ class Records:
         modified = stored.changed_at if modified is None else modified
         return Record(stored.identity, document, json_text.render(document), stored.fetched_at, modified)
 
-    async def _asked(self, name: _Name, known: Record | None, *, waits: bool = False) -> Record:
-        """``waits``: for a server that is away, as long as the deadline."""
+    async def _asked(self, name: _Name, known: Record | None, *, waits: bool = False, is_new: bool = False) -> Record:
+        """``waits``: for a server that is away, as long as the deadline; ``is_new``: no proxy may have kept it."""
         asked_at, began = clock.now(), trio.current_time()
         try:
             try:
-                record = await self._request(name, known)
+                record = await self._request(name, known, is_new=is_new)
             except DOWN as error:
                 if not waits:
                     raise
@@ -159,13 +159,16 @@ class Records:
         self._shared.freshness.note_answer()
         return record
 
-    async def _request(self, name: _Name, known: Record | None) -> Record:
+    async def _request(self, name: _Name, known: Record | None, *, is_new: bool = False) -> Record:
         endpoint, key = await self._shared.endpoint(name[0]), name[1]
         if not endpoint.detailed:
             return await self._row(endpoint, key, name[2])
-        asked_at = clock.now()
+
+        def may_be_from(moment: float) -> bool:
+            return not is_new and self._is_fresh(name, moment)
+
         try:
-            document = await self._shared.api.detail(endpoint.name, key, endpoint.lookup)
+            document, asked_at = await self._shared.api.recent_detail(endpoint.name, key, endpoint.lookup, may_be_from)
         except (errors.NotFound, errors.ServerFault) as error:
             if endpoint.listed and _has_no_address(key, error):
                 return await self._row(endpoint, key, name[2])
@@ -231,11 +234,11 @@ class Records:
             self._memory[endpoint, key, None] = record
         return record
 
-    def _is_fresh(self, name: _Name, record: Record) -> bool:
-        return self._shared.freshness.is_fresh(name[0], name[1], record.fetched_at)
+    def _is_fresh(self, name: _Name, asked_at: float) -> bool:
+        return self._shared.freshness.is_fresh(name[0], name[1], asked_at)
 
     def _served(self, name: _Name, record: Record) -> Record:
-        return record if self._is_fresh(name, record) else replace(record, stale=True)
+        return record if self._is_fresh(name, record.fetched_at) else replace(record, stale=True)
 
 
 def _is_it(record: Record, key: str, identity: str | None) -> bool:
