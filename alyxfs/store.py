@@ -85,6 +85,7 @@ A negative ``fetched_at`` is the time at which the record, or the listing, was d
 _PUT_DOCUMENT = "INSERT OR REPLACE INTO documents (name, body, fetched_at) VALUES (?, ?, ?)"
 _PUT_LISTING = "INSERT OR REPLACE INTO listings (endpoint, filters, body, fetched_at) VALUES (?, ?, ?, ?)"
 _LISTING = "SELECT body, fetched_at FROM listings WHERE endpoint = ? AND filters = ?"
+_LISTING_TIME = "SELECT fetched_at FROM listings WHERE endpoint = ? AND filters = ?"
 _TIMES = """
 SELECT identity, changed_at FROM records
 WHERE endpoint = ? AND whole = ? AND identity IN (SELECT value FROM json_each(?))
@@ -206,6 +207,13 @@ class Store:
     def listing(self, endpoint: str, filters: str) -> StoredBody | None:
         """The rows of the newest whole walk."""
         return _stored_body(self._file.read(_LISTING, (endpoint, filters)))
+
+    def listing_time(self, endpoint: str, filters: str) -> float | None:
+        """When they were fetched, in Unix seconds; 0 where they were declared out of date, None without any."""
+        found = self._file.read(
+            "SELECT fetched_at FROM listings WHERE endpoint = ? AND filters = ?", (endpoint, filters)
+        )
+        return max(0.0, found[0][0]) if found else None
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Mark as old what is known of one record, or (no key) of an endpoint's listings; it stays for bad times."""
