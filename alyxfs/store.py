@@ -150,6 +150,10 @@ class Store:
         """Close the file; later calls find nothing."""
         self._file.close()
 
+    def release(self) -> None:
+        """Give back the memory of what was read of the file; reading it again takes it from the kernel."""
+        self._file.release()
+
     def _make_room_now_and_then(self, connection: sqlite3.Connection) -> None:
         self._writes += 1
         if self._writes % _ROOM_CHECK_EVERY == 0:

@@ -18,7 +18,7 @@ from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN, Freshness
 from alyxfs.alyx.metadata.listing import Listing, Row, whole
 from alyxfs.alyx.metadata.listings import Listings
-from alyxfs.alyx.metadata.records import Measure, Record, Records
+from alyxfs.alyx.metadata.records import Record, Records
 from alyxfs.alyx.metadata.shared import Shared
 from alyxfs.alyx.metadata.write_behind import WriteBehind
 from alyxfs.alyx.omissions import Omissions
@@ -29,6 +29,7 @@ from alyxfs.tasks import background_tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from alyxfs.alyx.metadata.measures import Measure
     from alyxfs.alyx.rest import Api, Filters
     from alyxfs.store import Store
     from alyxfs.tasks import Tasks
@@ -172,7 +173,10 @@ class MetadataCache:
     async def forget_idle(self) -> bool:
         """Drop from memory what nobody has asked for lately, and the store has; whether there was some."""
         is_forgotten = self._records.forget_idle()
-        return await self._listings.forget_idle() or is_forgotten
+        is_forgotten = await self._listings.forget_idle() or is_forgotten
+        if is_forgotten:
+            await trio.to_thread.run_sync(self._store.release)
+        return is_forgotten
 
     def outdate(self, endpoint: str, key: str | None = None) -> None:
         """Ask again for this record, or (no key) for the endpoint's listings and queries, before showing them.

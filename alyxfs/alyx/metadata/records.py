@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import trio
 from cachetools import LRUCache, TTLCache
@@ -14,6 +14,7 @@ from alyxfs import clock, errors, json_text
 from alyxfs.alyx.lookups import FOLDED
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.alyx.metadata.measures import Measure, Measures
 from alyxfs.single_flight import SingleFlight
 from alyxfs.store import StoredRecord
 
@@ -35,11 +36,6 @@ MEMORY_LIMIT = 32 * 1024**2
 
 REMEMBERED_SECONDS = 30.0
 """How long a record is in memory that nobody asks for, or twice as long: the store gives it in a millisecond."""
-
-MEASURES_LIMIT = 8 * 1024**2
-"""Bytes of what is remembered of records that were in memory."""
-BARE_MEASURE = 750
-"""Bytes of one of them, with its name (measured)."""
 
 LARGEST_IN_MEMORY = MEMORY_LIMIT // 4
 """A record heavier than this would push all others out: the store has it."""
@@ -67,15 +63,6 @@ class Record:
     """A row of the list where the detail cannot be had (a doubled look-up): it holds fewer fields."""
 
 
-class Measure(NamedTuple):
-    """What a listing of files shows of a record."""
-
-    size: int
-    """Bytes of its content."""
-    modified: float
-    """Unix seconds."""
-
-
 _Name = tuple[str, str, str | None]
 """Endpoint, look-up, and identity where the look-up alone does not tell."""
 
@@ -85,7 +72,7 @@ class _Memory(LRUCache[_Name, Record]):
 
     def __init__(self) -> None:
         super().__init__(MEMORY_LIMIT, _weight)
-        self.measures: LRUCache[_Name, Measure] = LRUCache(MEASURES_LIMIT, lambda _measure: BARE_MEASURE)
+        self.measures = Measures()
 
     def popitem(self) -> tuple[_Name, Record]:
         """Called where there is no room."""
@@ -98,7 +85,7 @@ class _Memory(LRUCache[_Name, Record]):
         self._keep_measure(name, self.pop(name))
 
     def _keep_measure(self, name: _Name, record: Record) -> None:
-        self.measures[(*name[:2], record.identity)] = Measure(len(record.content), record.modified)
+        self.measures.put(*name[:2], record.identity, _measure(record))
 
 
 class Records:
@@ -149,8 +136,8 @@ class Records:
         """Of the record as it was known last, if it was."""
         record = self.known(endpoint, key, identity)
         if record is not None:
-            return Measure(len(record.content), record.modified)
-        return self._memory.measures.get((endpoint, key, identity))
+            return _measure(record)
+        return self._memory.measures.get(endpoint, key, identity)
 
     def forget_idle(self) -> bool:
         """Drop the records that nobody asks for, which the store has; whether there were some."""
@@ -175,9 +162,10 @@ class Records:
         def is_meant(name: _Name) -> bool:
             return name[0] == endpoint and key in {None, name[1]}
 
-        for cache in (self._memory, self._memory.measures, self._missing):
+        for cache in (self._memory, self._missing):
             for name in filter(is_meant, list(cache)):
                 cache.pop(name, None)
+        self._memory.measures.forget(endpoint, key)
         self._flights.forget(is_meant)
 
     async def _stored(self, name: _Name) -> Record | None:
@@ -323,6 +311,10 @@ def _has_no_address(key: str, error: errors.AlyxfsError) -> bool:
 
 def _texts(document: Any) -> tuple[bytes, bytes]:
     return json_text.compact(document), json_text.render(document)
+
+
+def _measure(record: Record) -> Measure:
+    return Measure(len(record.content), record.modified)
 
 
 def _weight(record: Record) -> int:
