@@ -82,6 +82,7 @@ A negative ``fetched_at`` is the time at which the record, or the listing, was d
 _PUT_DOCUMENT = "INSERT OR REPLACE INTO documents (name, body, fetched_at) VALUES (?, ?, ?)"
 _PUT_LISTING = "INSERT OR REPLACE INTO listings (endpoint, filters, body, fetched_at) VALUES (?, ?, ?, ?)"
 _LISTING = "SELECT body, fetched_at FROM listings WHERE endpoint = ? AND filters = ?"
+_LISTING_TIME = "SELECT fetched_at FROM listings WHERE endpoint = ? AND filters = ?"
 _TIMES = """
 SELECT identity, changed_at FROM records
 WHERE endpoint = ? AND whole = ? AND identity IN (SELECT value FROM json_each(?))
@@ -146,6 +147,10 @@ class Store:
         """Close the file; later calls find nothing."""
         self._file.close()
 
+    def release(self) -> None:
+        """Give back the memory of what was read of the file; reading it again takes it from the kernel."""
+        self._file.release()
+
     def _make_room_now_and_then(self, connection: sqlite3.Connection) -> None:
         self._writes += 1
         if self._writes % _ROOM_CHECK_EVERY == 0:
@@ -203,6 +208,13 @@ class Store:
     def listing(self, endpoint: str, filters: str) -> StoredBody | None:
         """The rows of the newest whole walk."""
         return _stored_body(self._file.read(_LISTING, (endpoint, filters)))
+
+    def listing_time(self, endpoint: str, filters: str) -> float | None:
+        """When they were fetched, in Unix seconds; 0 where they were declared out of date, None without any."""
+        found = self._file.read(
+            "SELECT fetched_at FROM listings WHERE endpoint = ? AND filters = ?", (endpoint, filters)
+        )
+        return max(0.0, found[0][0]) if found else None
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Mark as old what is known of one record, or (no key) of an endpoint's listings; it stays for bad times."""

@@ -6,6 +6,7 @@ kept in memory until the disk takes it. All of this blocks, and is safe to call 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,6 +28,7 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes."""
 TRY_AGAIN = 10.0
 """Seconds after which a file is tried again that the disk refused."""
+RELEASE = "PRAGMA shrink_memory"
 WRITTEN_TIMES = 3
 """What is written to the log, from there to the file, and there with some pages around it."""
 
@@ -68,6 +70,12 @@ class StoreFile:
         with self._writer_lock, self._reader_lock:
             self._writer.close()
             self._reader.close()
+
+    def release(self) -> None:
+        """Give back the memory of what was read of the file."""
+        with self._writer_lock, self._reader_lock, contextlib.suppress(sqlite3.Error):
+            self._writer.execute(RELEASE)
+            self._reader.execute(RELEASE)
 
     def read(self, query: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of the answer; none where the file cannot be read."""
@@ -218,6 +226,11 @@ class FixedFile:
         """Close the file; later calls find nothing."""
         with self._lock:
             self._reader.close()
+
+    def release(self) -> None:
+        """Give back the memory of what was read of the file."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._reader.execute(RELEASE)
 
     def read(self, query: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of the answer; none where the file cannot be read."""

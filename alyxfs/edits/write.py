@@ -375,7 +375,7 @@ class Exchange:
         """Keys of records that were there before this write: those listed earlier, and those of other writes."""
         entry = await in_thread(self.journal.entry, write.number)
         keys = await in_thread(self.journal.keys, endpoint, write.number)
-        listing = self._metadata.known_listing(endpoint)
+        listing = await self._metadata.known_listing(endpoint)
         if listing is not None and listing.fetched_at < entry.time:
             keys |= {row.key for row in listing.rows}
         return keys

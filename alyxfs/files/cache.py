@@ -227,6 +227,11 @@ class FileCache:
         finally:
             self.closed(file)
 
+    def forget_idle(self) -> None:
+        """Drop what is believed no longer: each error has the values of the functions that it came through."""
+        self.unavailable.expire()
+        self.failed_copies.forget_idle()
+
     def doubt_all(self) -> None:
         """Ask again for everything that is not what the database says, as soon as it is opened."""
         self._doubts.forget_all()

@@ -15,6 +15,7 @@ import logging
 import os
 import pathlib
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -33,8 +34,14 @@ ROUND = 10.0
 """Seconds between two looks for what is idle."""
 IDLE = 30.0
 """Seconds after which what nobody has asked for goes. To ask again costs 65 µs, and no request of the server."""
+QUIET = 0.5
+"""Seconds of CPU in a round: with less, nobody minds that memory is looked through, which takes some 50 ms."""
+BUSY = 1.0
+"""Seconds of CPU after which that is worth it, also where nothing was forgotten: answers have come and gone."""
+MOST_ROUNDS = 6
+"""So long what was forgotten waits for a quiet one."""
 IDLE_WITH_PAGES = 900.0
-"""The same of files that were read: with the inode goes what the page cache holds of it."""
+"""The same of data files that were read: with the inode goes what the page cache holds of it."""
 PRUNED_AT_ONCE = 250
 """Inodes: it takes the kernel some 3 ms to forget them."""
 
@@ -48,18 +55,24 @@ _COUNT = struct.Struct("=IIQ")
 
 async def give_back_for_ever(inodes: Inodes, drive: Drive) -> None:
     """Give back what is idle, round after round."""
-    device, most = kernel_device(), 0
+    device, most, waited = kernel_device(), 0, 0
+    given_back = looked = time.process_time()
     while True:
         await trio.sleep(ROUND)
         most = max(most, len(inodes))
         if device is not None and not await _prune(device, inodes.idle(IDLE, IDLE_WITH_PAGES)):
             device = None
         # The kernel forgets a moment after it was told: what it does not say by now is seen in the next round.
-        if drive.forget_idle() or 2 * len(inodes) < most:
-            most = len(inodes)
+        if await drive.forget_idle() or 2 * len(inodes) < most or waited:
+            waited += 1
+        before, looked = looked, time.process_time()
+        is_worth_it = waited > 0 or looked - given_back > BUSY
+        if waited > MOST_ROUNDS or (is_worth_it and looked - before < QUIET):
+            most, waited = len(inodes), 0
             inodes.shrink()
             gc.collect()  # also frees what Python keeps for new tuples, each of which holds a page of memory
             await trio.to_thread.run_sync(release_unused)
+            given_back = time.process_time()
 
 
 async def _prune(device: int, numbers: Sequence[int]) -> bool:

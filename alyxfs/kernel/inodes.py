@@ -106,7 +106,8 @@ class Inodes:
     def idle(self, seconds: float, seconds_with_pages: float) -> list[int]:
         """The inodes that the kernel has not asked for lately; those in a directory come before it.
 
-        ``seconds_with_pages`` counts for those whose bytes the kernel's page cache may hold.
+        ``seconds_with_pages`` counts for data files whose bytes the kernel's page cache may hold: those of a record
+        come from memory, or the store, as soon as its name.
         """
         now = time.monotonic()
         earliest, earliest_with_pages = now - seconds, now - seconds_with_pages
@@ -115,7 +116,7 @@ class Inodes:
             for number, known in reversed(self._known.items())
             if known.asked_at < earliest
             and number != pyfuse3.ROOT_INODE
-            and (number not in self.versions or known.asked_at < earliest_with_pages)
+            and (not known.node.datasets or number not in self.versions or known.asked_at < earliest_with_pages)
         ]
 
     def parent(self, number: int) -> int:

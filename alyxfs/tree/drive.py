@@ -154,12 +154,14 @@ class Drive:
     def _as_of_data(self, date: str, root: str) -> Data:
         return self._data(AsOfView(self._catalogue, self._viewed, date), None, root)
 
-    def forget_idle(self) -> bool:
+    async def forget_idle(self) -> bool:
         """Drop what nobody has looked at lately; whether that was much. What is known stays known."""
+        self.files.forget_idle()
         was_viewed = self._viewed.forget_idle()
         if was_viewed:
             self._releases.forget_idle()
-        return self._catalogue.forget_idle() or was_viewed
+        was_looked_at = self._catalogue.forget_idle()
+        return await self.metadata.forget_idle() or was_viewed or was_looked_at
 
     async def refresh(self, path: str) -> list[str]:
         """Forget what is known below a path of the drive, so that it is asked for again.

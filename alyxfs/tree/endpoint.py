@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from alyxfs import errors, file_names
+from alyxfs.alyx.metadata.listing import whole
 from alyxfs.alyx.metadata.rows import ID
 from alyxfs.alyx.quirks.writing import NOTES
 from alyxfs.tree.local_query import is_selected
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _DOUBLED = re.compile(r"(.+)~([0-9a-f]{4,32})")
 
+NAMES = "names"
+"""By which a listing has the file names of its rows."""
+
 BOOLEANS = frozenset({"true", "false"})
 """The server ignores any other value and gives everything (measured on 3.6.1)."""
 
@@ -36,21 +40,19 @@ Query = tuple[tuple[str, str], ...]
 
 
 class NamedListing:
-    """The file names of a listing, made as its rows come.
+    """The file names of the rows of a listing, made as they come.
 
     ``_names`` and ``_positions`` grow together, in :meth:`_catch_up`, which never awaits.
     """
 
-    def __init__(self, listing: Listing) -> None:
-        self.listing = listing
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
         self._names: list[str] = []
         self._positions: dict[str, int] = {}
 
-    async def name_at(self, position: int) -> str | None:
-        """The name at this position once its page has come, or None past the end."""
+    def at(self, position: int) -> str:
+        """The name of the row at this position, which has come."""
         if position >= len(self._names):
-            if not await self.listing.has(position):
-                return None
             self._catch_up()
         return self._names[position]
 
@@ -58,10 +60,10 @@ class NamedListing:
         """The row of this name among those that have come."""
         self._catch_up()
         position = self._positions.get(name)
-        return None if position is None else self.listing.rows[position]
+        return None if position is None else self._rows[position]
 
     def _catch_up(self) -> None:
-        rows = self.listing.rows
+        rows = self._rows
         for position in range(len(self._names), len(rows)):
             name = self._free_name(rows[position])
             self._names.append(name)
@@ -78,10 +80,18 @@ class NamedListing:
         return name
 
 
+def named(listing: Listing) -> NamedListing:
+    """The names of a listing's rows, which are kept as long as these."""
+    known: NamedListing | None = listing.made.get(NAMES)
+    if known is None:
+        known = listing.made[NAMES] = NamedListing(listing.rows)
+    return known
+
+
 class EndpointDirectory(Directory):
     """The records of an endpoint; with a query, those that it selects."""
 
-    __slots__ = ("_files", "_hidden", "_link", "_named", "_tables", "endpoint", "metadata", "query")
+    __slots__ = ("_files", "_hidden", "_link", "_tables", "endpoint", "metadata", "query")
 
     def __init__(
         self,
@@ -101,7 +111,6 @@ class EndpointDirectory(Directory):
         self._tables = tables
         self._link = link
         self._hidden = hidden or {}
-        self._named: NamedListing | None = None
 
     @property
     def identity(self) -> str:
@@ -115,8 +124,9 @@ class EndpointDirectory(Directory):
 
     def attributes(self) -> Attributes:
         """The time of the last listing."""
-        known = self.metadata.known_listing(self.endpoint.name, self.filters)
-        return Attributes(Kind.DIRECTORY, 0, known.fetched_at if known else self.metadata.started_at, 10.0, FOREVER)
+        listed_at = self.metadata.listed_at(self.endpoint.name, self.filters)
+        modified = self.metadata.started_at if listed_at is None else listed_at
+        return Attributes(Kind.DIRECTORY, 0, modified, 10.0, FOREVER)
 
     async def entries(self) -> Entries:
         """Open the listing; endpoints without one show nothing, their records are entered by name."""
@@ -124,9 +134,9 @@ class EndpointDirectory(Directory):
             return FixedEntries(())
         if self._is_done_here:
             return FixedEntries(await self._selected())
-        named = self._current()
-        await named.name_at(0)
-        return ListingEntries(self, named)
+        listing = self._listing()
+        await listing.has(0)
+        return ListingEntries(self, listing)
 
     async def lookup(self, name: str) -> Node:
         """A listed record costs nothing, one that was never listed a request, an impossible name nothing."""
@@ -137,7 +147,7 @@ class EndpointDirectory(Directory):
         if "=" in name and not name.endswith(SUFFIX):
             return await self._queried_or_linked(name)
         if name.endswith(SUFFIX):
-            row = self._current().find(name) if self.metadata.known_listing(self.endpoint.name, self.filters) else None
+            row = await self._listed(name)
             file = self.record_file(row) if row is not None else await self._unlisted(name)
             if self._is_done_here and not await self._is_selected(file):
                 raise no_such_name(name, self.identity)
@@ -164,11 +174,16 @@ class EndpointDirectory(Directory):
             return None
         return stem
 
-    def _current(self) -> NamedListing:
-        listing = self.metadata.listing(self.endpoint.name, self.filters)
-        if self._named is None or self._named.listing is not listing:
-            self._named = NamedListing(listing)
-        return self._named
+    def _listing(self) -> Listing:
+        return self.metadata.listing(self.endpoint.name, self.filters)
+
+    async def _listed(self, name: str) -> Row | None:
+        """The row of this name, where the directory was listed; never a request."""
+        if self.metadata.listed_at(self.endpoint.name, self.filters) is None:
+            return None
+        listing = self._listing()
+        await listing.ready()
+        return named(listing).find(name)
 
     async def _queried_or_linked(self, name: str) -> Node:
         """A query; where there is no such filter it may be a record whose name holds the sign."""
@@ -215,7 +230,7 @@ class EndpointDirectory(Directory):
         async def selects(row: Row) -> bool:
             return await self._is_selected(self.record_file(row))
 
-        listing = self.metadata.listing(self.endpoint.name, self.filters)
+        listing = self._listing()
         chosen = selects if self._is_done_here else None
         if name == RECORDS:
             return record_table(self._tables, self.metadata, self.endpoint, self.identity, listing, chosen)
@@ -234,11 +249,11 @@ class EndpointDirectory(Directory):
 
     async def _selected(self) -> list[tuple[str, Node]]:
         """The records that a query done here selects: these lists are short, so each is looked at whole."""
-        named = self._current()
+        listing = self._listing()
         selected: list[tuple[str, Node]] = []
         position = 0
-        while (name := await named.name_at(position)) is not None:
-            file = self.record_file(named.listing.rows[position])
+        while await listing.has(position):
+            name, file = named(listing).at(position), self.record_file(listing.rows[position])
             if await self._is_selected(file):
                 selected.append((name, file))
             position += 1
@@ -279,11 +294,9 @@ class EndpointDirectory(Directory):
         possible = not self.endpoint.detailed or self.endpoint.lookup != "id" or self.key_of(name) is not None
         if not (possible and self.endpoint.listed):
             raise no_such_name(name, self.endpoint.name)
-        named = self._current()
-        position = 0
-        while await named.name_at(position) is not None:
-            position = len(named.listing.rows)
-        row = named.find(name)
+        listing = self._listing()
+        await whole(listing)
+        row = named(listing).find(name)
         if row is None:
             raise no_such_name(name, self.endpoint.name)
         return self.record_file(row)
@@ -298,17 +311,16 @@ def split_query(name: str) -> tuple[str, str]:
 class ListingEntries:
     """An open endpoint directory: it keeps the listing it was opened with."""
 
-    def __init__(self, directory: EndpointDirectory, named: NamedListing) -> None:
+    def __init__(self, directory: EndpointDirectory, listing: Listing) -> None:
         self._directory = directory
-        self.named = named
+        self.listing = listing
 
     def ready(self, position: int) -> bool:
         """Whether the row's page has come."""
-        return position < len(self.named.listing.rows) or self.named.listing.complete
+        return position < len(self.listing.rows) or self.listing.complete
 
     async def at(self, position: int) -> tuple[str, Node, int] | None:
         """Wait for the row's page."""
-        name = await self.named.name_at(position)
-        if name is None:
+        if not await self.listing.has(position):
             return None
-        return name, self._directory.record_file(self.named.listing.rows[position]), position + 1
+        return named(self.listing).at(position), self._directory.record_file(self.listing.rows[position]), position + 1

@@ -37,7 +37,7 @@ class Links:
     async def find(self, endpoint: Endpoint, name: str, query: Query) -> Link:
         """The link of this name; raises NotFound, without a request where no record can have the name."""
         key = next(iter(file_names.meanings(name)), "")
-        if endpoint.name not in LINKED or not key or not self._possible(endpoint, key):
+        if endpoint.name not in LINKED or not key or not await self._is_possible(endpoint, key):
             raise no_such_name(name, endpoint.name)
         try:
             parts, modified = await self._target(endpoint.name, key, query)
@@ -51,14 +51,14 @@ class Links:
             raise errors.NeverFound(f"The path of {endpoint.name}/{key} in data/ is too long for a link.")
         return Link(f"link/{where}", target, modified, lifetime)
 
-    def _possible(self, endpoint: Endpoint, key: str) -> bool:
+    async def _is_possible(self, endpoint: Endpoint, key: str) -> bool:
         """Programs look for many names that are no records: such a one is none unless it is known already."""
         if endpoint.lookup == "id":
             return UUID.fullmatch(key) is not None
         if self._catalogue.known_lab_of_subject(key) is not None:
             return True
         is_looked_for = key.startswith(".") or key.endswith(("~", *_LOOKED_FOR))
-        listing = self._catalogue.metadata.known_listing(endpoint.name)
+        listing = await self._catalogue.metadata.known_listing(endpoint.name)
         if listing is not None and (listing.complete or is_looked_for):
             return any(row.key == key for row in listing.rows)
         return not is_looked_for
@@ -72,7 +72,7 @@ class Links:
             place = await self._place(key, query)
             return await self._session_parts(place), place.start
         metadata = self._catalogue.metadata
-        record = metadata.listed_fields(endpoint, key, query) or (await metadata.record(endpoint, key)).document
+        record = await metadata.listed_fields(endpoint, key, query) or (await metadata.record(endpoint, key)).document
         session = fields.session_of(record)
         if not session and endpoint == "insertions":
             raise errors.NeverFound("This insertion belongs to no session, so it has no place in data/.")
@@ -87,7 +87,7 @@ class Links:
         lab = self._catalogue.known_lab_of_subject(nickname)
         if lab is None:
             metadata = self._catalogue.metadata
-            listed = metadata.listed_fields("subjects", nickname, query)
+            listed = await metadata.listed_fields("subjects", nickname, query)
             lab = fields.text(listed or (await metadata.record("subjects", nickname)).document, "lab")
         if not lab:
             raise errors.NeverFound(f"The subject {nickname} has no lab, so it has no place in data/.")

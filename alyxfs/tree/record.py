@@ -62,11 +62,11 @@ class RecordFile(File):
 
     def attributes(self) -> Attributes:
         """Exact once the detail is known, else an estimate with lifetime 0."""
-        record = self._metadata.known_record(self._endpoint.name, self.key, self._identity)
+        measure = self._metadata.measure(self._endpoint.name, self.key, self._identity)
         lifetime = self._metadata.time_to_live_of(self._endpoint.name)
         name_lifetime = min(NAME_LIFETIME, lifetime)
-        if record is not None:
-            return Attributes(Kind.FILE, len(record.content), record.modified, lifetime, name_lifetime)
+        if measure is not None:
+            return Attributes(Kind.FILE, measure.size, measure.modified, lifetime, name_lifetime)
         modified = self._listed_modified or self._metadata.started_at
         if self._listed_size is not None:
             return Attributes(Kind.FILE, self._listed_size, modified, lifetime, name_lifetime)

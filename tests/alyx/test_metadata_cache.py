@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from contextlib import asynccontextmanager
 
@@ -12,6 +14,7 @@ import trio.testing
 from alyxfs import errors, json_text
 from alyxfs.alyx.auth import Account
 from alyxfs.alyx.metadata.cache import open_metadata_cache
+from alyxfs.alyx.metadata.listing import BARE_ROW
 from alyxfs.alyx.rest import Api
 from alyxfs.net import open_network
 from alyxfs.store import open_store
@@ -361,15 +364,153 @@ async def test_a_query_that_the_server_fails_on_is_invalid(alyx, path):
 
 
 async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, path, monkeypatch):
-    monkeypatch.setattr("alyxfs.alyx.metadata.listings.MAXIMUM_ROWS", 2000)
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.MEMORY_LIMIT", 2000 * BARE_ROW)
     async with library_of(alyx, path) as metadata:
         await whole(metadata.listing("datasets"))
         await whole(metadata.listing("files"))
         asked = len(alyx.asked)
         metadata.listing("subjects")
-        assert metadata.known_listing("datasets") is None
+        assert await metadata.known_listing("datasets") is None
         assert len(await whole(metadata.listing("datasets"))) == 1500
         assert len(alyx.asked) == asked
+
+
+async def test_the_bound_of_listings_is_one_of_bytes(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.MEMORY_LIMIT", 150 * BARE_ROW)
+    alyx.put("projects", [{"name": f"{number}{'x' * 900}", "users": []} for number in range(100)])
+    async with library_of(alyx, path) as metadata:
+        await whole(metadata.listing("projects"))
+        metadata.listing("subjects")
+        assert await metadata.known_listing("projects") is None
+
+
+async def test_rows_that_nobody_asks_for_leave_memory_and_come_back_without_a_request(alyx, path, monkeypatch):
+    async with library_of(alyx, path) as metadata:
+        listing = metadata.listing("datasets")
+        rows = await whole(listing)
+        row = rows[700]
+        listing.made["names"] = ["of rows"]
+        await metadata.flush()
+        asked = len(alyx.asked)
+        assert not await metadata.forget_idle(), "somebody has just asked for them"
+        monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+        assert await metadata.forget_idle()
+        assert (metadata.status()["rows"], listing.made, listing.count) == (0, {}, 1500)
+        assert metadata.listed_at("datasets") == listing.fetched_at
+        assert metadata.listing("datasets") is listing, "what was made of it on the disk is still of its rows"
+        assert await metadata.listed_fields("datasets", row.key) == {"protected": False, "public": True}
+        assert await metadata.forget_idle()
+        assert await listing.has(700)
+        assert listing.rows[700] == row
+        assert await metadata.forget_idle()
+        assert (await metadata.known_listing("datasets")).rows == rows
+        assert len(alyx.asked) == asked
+
+
+async def test_rows_that_the_store_lacks_stay_in_memory(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata:
+        begun = metadata.listing("files")
+        assert await begun.has(0)
+        await trio.testing.wait_all_tasks_blocked()
+        lost = metadata.listing("datasets")
+        await whole(lost)
+        await metadata.flush()
+        with contextlib.closing(sqlite3.connect(path)) as store, store:
+            store.execute("DELETE FROM listings WHERE endpoint = 'datasets'")
+        asked = len(alyx.asked)
+        assert not await metadata.forget_idle()
+        assert len(begun.rows) >= 25
+        assert len(lost.rows) == 1500
+        assert len(alyx.asked) == asked
+
+
+async def test_rows_that_are_asked_for_while_they_are_laid_aside_are_all_there(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata:
+        rows = await whole(metadata.listing("datasets"))
+        await metadata.flush()
+        asked = len(alyx.asked)
+
+        async def read():
+            for _ in range(20):
+                assert await whole(metadata.listing("datasets")) == rows
+
+        async def forget():
+            for _ in range(200):
+                await metadata.forget_idle()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(read)
+            nursery.start_soon(forget)
+        assert len(alyx.asked) == asked
+
+
+async def test_rows_that_another_drive_has_fetched_anew_are_another_listing(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata, library_of(alyx, path) as other:
+        first = metadata.listing("subjects")
+        await whole(first)
+        await metadata.flush()
+        assert await metadata.forget_idle()
+        alyx.rows["subjects"].append({"nickname": "new", "id": identifiers(1, seed=7)[0]})
+        other.outdate("subjects")
+        await whole(other.listing("subjects"))
+        await other.flush()
+        assert len(await whole(first)) == 61
+        again = metadata.listing("subjects")
+        assert again is not first
+        assert len(await whole(again)) == 61
+
+
+async def test_without_the_server_rows_that_left_memory_are_shown_old(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path, time_to_live=0.0) as metadata:
+        assert len(await whole(metadata.listing("subjects"))) == 60
+        await metadata.flush()
+        assert await metadata.forget_idle()
+        alyx.instead = {"/": (503, {"detail": "away"})}
+        listing = metadata.listing("subjects")
+        assert len(await whole(listing)) == 60
+        assert listing.stale
+
+
+async def test_records_that_nobody_asks_for_leave_memory_and_their_measures_stay(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.records.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata:
+        record = await metadata.record("subjects", "S7")
+        await metadata.flush()
+        asked = len(alyx.asked)
+        assert not await metadata.forget_idle(), "it has just been asked for"
+        assert metadata.known_record("subjects", "S7") == record
+        assert not await metadata.forget_idle(), "nor this time"
+        assert await metadata.forget_idle()
+        assert metadata.known_record("subjects", "S7") is None
+        assert metadata.measure("subjects", "S7", record.identity) == (len(record.content), record.modified)
+        assert await metadata.record("subjects", "S7") == record
+        assert len(alyx.asked) == asked
+        assert await _forgotten(metadata)
+        metadata.outdate("subjects", "S7")
+        assert metadata.measure("subjects", "S7", record.identity) is None
+
+
+async def test_a_row_in_place_of_a_record_is_kept_as_long_as_it_is_fresh(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.records.REMEMBERED_SECONDS", 0.0)
+    first, second = identifiers(2, seed=9)
+    alyx.rows["subjects"] += [{"nickname": "dup", "id": first}, {"nickname": "dup", "id": second}]
+    async with library_of(alyx, path) as metadata:
+        record = await metadata.record("subjects", "dup", identity=first)
+        assert record.partial
+        asked = len(alyx.asked)
+        assert not await _forgotten(metadata)
+        assert await metadata.record("subjects", "dup", identity=first) == record
+        assert len(alyx.asked) == asked
+
+
+async def _forgotten(metadata):
+    """Whether any record leaves memory: one has two looks' time."""
+    return any([await metadata.forget_idle(), await metadata.forget_idle()])
 
 
 async def test_an_answer_that_was_under_way_when_the_record_changed_is_not_kept(alyx, path):

@@ -14,12 +14,15 @@ import pytest
 import impatient_drive
 from large_alyx import DATASETS_A_SESSION, large_alyx
 from mounted import in_front, until
+from small_alyx import identifiers, small_alyx
 
 SESSIONS = 1000
 FILES = SESSIONS * DATASETS_A_SESSION + 2
 """With the tables themselves."""
 BYTES_A_FILE = 1500
 """Of memory while the kernel holds it, with its share of the folders: two thirds of that were measured."""
+LISTED, READ = 20_000, 200
+"""Rows of a list, and records that are read: some 15 and 25 MB of memory."""
 CREDENTIALS = {"ALYXFS_USER": "anna", "ALYXFS_PASSWORD": "right"}
 
 
@@ -30,7 +33,11 @@ def memory(process):
 
 
 def inodes(path):
-    return json.loads((path / ".alyxfs/status.json").read_bytes())["inodes"]
+    return status(path)["inodes"]
+
+
+def status(path):
+    return json.loads((path / ".alyxfs/status.json").read_bytes())
 
 
 def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
@@ -55,3 +62,35 @@ def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
         until(lambda: memory(process) < most, f"{most:,.0f} bytes, of {walked:,}; {before:,} before", patience=60)
         again = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
         assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())
+
+
+def test_listings_and_records_leave_memory_and_come_back_without_a_request(tmp_path):
+    """Also with the same sizes: what ``ls -l`` has shown of a record that was read stays."""
+    program = str(Path(impatient_drive.__file__))
+    (tmp_path / "home").mkdir()
+    with small_alyx() as alyx:
+        alyx.put("datasets", [{"id": identity, "name": "a.npy"} for identity in identifiers(LISTED)])
+        alyx.put("subjects", [{"nickname": f"S{number}", "id": one} for number, one in enumerate(identifiers(READ, 1))])
+        for number in range(READ):
+            alyx.details["subjects", f"S{number}"]["weights"] = [
+                {"of": f"{number}", "grams": gram} for gram in range(900)
+            ]
+        options = ("--requests-per-minute", "6000")
+        with in_front(alyx.url, tmp_path / "home", program, options=options, **CREDENTIALS) as (process, path):
+            before = memory(process)
+            shown = seen(path)
+            used, asked = memory(process), len(alyx.asked)
+            assert status(path)["rows"] == LISTED + READ
+            process.send_signal(signal.SIGUSR1)
+            until(lambda: status(path)["rows"] == status(path)["records_in_memory"] == 0, "an end of what is in memory")
+            most = before + (used - before) / 2
+            until(lambda: memory(process) < most, f"{most:,.0f} bytes, of {used:,}; {before:,} before", patience=60)
+            assert [os.stat(path / "subjects" / name).st_size for name in shown[1]] == list(map(len, shown[2]))
+            assert seen(path) == shown
+            assert len(alyx.asked) == asked
+
+
+def seen(path):
+    """What a program sees of a large directory, and of one whose records it reads."""
+    names = os.listdir(path / "subjects")
+    return os.listdir(path / "datasets"), names, [(path / "subjects" / name).read_bytes() for name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from alyxfs.alyx.datasets import catalogue
+from alyxfs.alyx.metadata import listings, records
 from alyxfs.cli import main
 from alyxfs.kernel import idle
 
@@ -14,6 +15,7 @@ catalogue.REMEMBERED_SECONDS = 1.0
 
 def lose_patience(*_):
     idle.IDLE = idle.IDLE_WITH_PAGES = 0.0
+    listings.REMEMBERED_SECONDS = records.REMEMBERED_SECONDS = 0.0
 
 
 if __name__ == "__main__":

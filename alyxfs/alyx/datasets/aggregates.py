@@ -42,7 +42,8 @@ class Aggregates:
         if self._known is not None and self._known[0] is listing:
             return self._known[1]
         files: list[DataFile] = []
-        for row in await whole(listing):
+        rows = await whole(listing)
+        for row in rows:
             try:
                 dataset = (await metadata.record("datasets", row.key, identity=row.identity)).document
                 dataset = {**dataset, "id": row.identity}
@@ -51,7 +52,7 @@ class Aggregates:
                 continue
             except fields.OddRecordError as error:
                 metadata.omissions.note("data/aggregates", f"The dataset {row.identity} is left out: {error}.")
-        self.modified = max((row.modified or 0.0 for row in listing.rows), default=self.modified)
+        self.modified = max((row.modified or 0.0 for row in rows), default=self.modified)
         self._known = (listing, Folders(files))
         return self._known[1]
 

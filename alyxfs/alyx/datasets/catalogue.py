@@ -56,6 +56,8 @@ SESSION_FIELDS = ("lab", "subject", "start_time", "number")
 """Of a session's record: what its place in ``data/`` follows from."""
 LIFETIME = 10.0
 """Seconds that the kernel may keep names and sizes in ``data/``, where the time to live is not shorter."""
+PLACES = "places"
+"""By which a listing has the sessions of a lab by subject."""
 REMEMBERED_SESSIONS = 256
 """Sessions whose files are kept ready; a session has some 50 files and at most a few thousand."""
 REMEMBERED_FILES = 100_000
@@ -68,7 +70,7 @@ REMEMBERED_SECONDS = 30.0
 class Catalogue:
     """Answers from the index where the server has cache tables, else from the API.
 
-    ``_places``, ``_files`` and ``_details`` are replaced whole, after the last await of the method that fills them.
+    ``_files`` and ``_details`` are replaced whole, after the last await of the method that fills them.
     """
 
     def __init__(
@@ -92,7 +94,6 @@ class Catalogue:
         self._lab_addresses = LabAddresses(metadata)
         self._one_directory = one_directory
         self._preferred = preferred
-        self._places: dict[str, tuple[Listing, dict[str, list[SessionPlace]]]] = {}
         self._files: LRUCache[str, tuple[Snapshot, Folders]] = LRUCache(REMEMBERED_FILES, _count)
         self._details: LRUCache[str, tuple[bytes, Folders]] = LRUCache(REMEMBERED_SESSIONS)
         self._asked_at = 0.0
@@ -114,14 +115,13 @@ class Catalogue:
         if contents is not None:
             return {subject: contents.sessions(lab, subject) for subject in contents.subjects(lab)}
         listing = self.metadata.listing("sessions", (("lab", lab),))
-        known = self._places.get(lab)
-        if known is not None and known[0] is listing:
-            return known[1]
-        places: dict[str, list[SessionPlace]] = {}
+        places: dict[str, list[SessionPlace]] = listing.made.get(PLACES, {})
+        if places:
+            return places
         for place in await _places(listing):
             if place.lab == lab:  # the server's filter ignores case
                 places.setdefault(place.subject, []).append(place)
-        self._places[lab] = (listing, places)
+        listing.made[PLACES] = places
         return places
 
     async def sessions_of_subject(self, lab: str, subject: str) -> list[SessionPlace]:
@@ -129,7 +129,7 @@ class Catalogue:
         contents = await self._contents()
         if contents is not None:
             return contents.sessions(lab, subject) or await self._under_new_name(lab, subject)
-        known = self.metadata.known_listing("sessions", (("lab", lab),))
+        known = await self.metadata.known_listing("sessions", (("lab", lab),))
         if known is not None and known.complete:
             return (await self.sessions_of_lab(lab)).get(subject, [])
         return await self._asked_for_subject(lab, subject)
@@ -160,7 +160,7 @@ class Catalogue:
         place = contents.place(session) if contents is not None else None
         if place is not None:
             return place
-        listed = self.metadata.listed_fields("sessions", session, filters)
+        listed = await self.metadata.listed_fields("sessions", session, filters)
         session_fields = listed or (await self.metadata.record("sessions", session)).document
         return session_place(session, *(session_fields.get(field) for field in SESSION_FIELDS))
 

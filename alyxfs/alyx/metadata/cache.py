@@ -29,6 +29,7 @@ from alyxfs.tasks import background_tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from alyxfs.alyx.metadata.measures import Measure
     from alyxfs.alyx.rest import Api, Filters
     from alyxfs.store import Store
     from alyxfs.tasks import Tasks
@@ -109,17 +110,28 @@ class MetadataCache:
         """Whether anything known of this endpoint was in use since the mount; never awaits."""
         return endpoint in self._asked_for
 
-    def known_listing(self, endpoint: str, filters: Filters = ()) -> Listing | None:
-        """The listing in memory, however old; never awaits."""
-        return self._listings.known(endpoint, filters)
+    async def known_listing(self, endpoint: str, filters: Filters = ()) -> Listing | None:
+        """The listing that has been asked for, however old, with the rows that have come; never a request."""
+        listing = self._listings.known(endpoint, filters)
+        if listing is not None:
+            await listing.ready()
+        return listing
 
-    def listed_fields(self, endpoint: str, key: str, filters: Filters = ()) -> dict[str, object]:
-        """What a listing that may be served unasked keeps of the one record with this look-up; never awaits.
+    def listed_at(self, endpoint: str, filters: Filters = ()) -> float | None:
+        """When the newest page of this list was asked for, in Unix seconds; never awaits."""
+        listing = self._listings.known(endpoint, filters)
+        return None if listing is None else listing.fetched_at
+
+    async def listed_fields(self, endpoint: str, key: str, filters: Filters = ()) -> dict[str, object]:
+        """What a listing that may be served unasked keeps of the one record with this look-up; never a request.
 
         Nothing where there is no such listing, or no such record among the rows that have come.
         """
         listing = self._listings.current(endpoint, filters)
-        row = None if listing is None else listing.find(key)
+        if listing is None:
+            return {}
+        await listing.ready()
+        row = listing.find(key)
         return {} if row is None else dict(zip(quirk_of(endpoint).kept, row.kept, strict=False))
 
     async def record(self, endpoint: str, key: str, *, identity: str | None = None, fresh: bool = False) -> Record:
@@ -153,6 +165,18 @@ class MetadataCache:
     def known_record(self, endpoint: str, key: str, identity: str | None = None) -> Record | None:
         """The record in memory, however old; never awaits."""
         return self._records.known(endpoint, key, identity)
+
+    def measure(self, endpoint: str, key: str, identity: str) -> Measure | None:
+        """Size and time of the record as it was known last, also where it is in memory no more; never awaits."""
+        return self._records.measure(endpoint, key, identity)
+
+    async def forget_idle(self) -> bool:
+        """Drop from memory what nobody has asked for lately, and the store has; whether there was some."""
+        is_forgotten = self._records.forget_idle()
+        is_forgotten = await self._listings.forget_idle() or is_forgotten
+        if is_forgotten:
+            await trio.to_thread.run_sync(self._store.release)
+        return is_forgotten
 
     def outdate(self, endpoint: str, key: str | None = None) -> None:
         """Ask again for this record, or (no key) for the endpoint's listings and queries, before showing them.

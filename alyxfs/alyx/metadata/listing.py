@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from alyxfs.alyx.rest import Filters
     from alyxfs.alyx.walk import Walk
     from alyxfs.errors import AlyxfsError
+
+
+BARE_ROW = 650
+"""Bytes of memory of a row besides its texts, with the names that are made of it (measured)."""
+BARE_LISTING = 2000
+"""Bytes of memory of a listing without rows."""
 
 
 @dataclass(slots=True)
@@ -38,13 +45,22 @@ class Listing:
 
     ``rows`` only grows, ``_by_key`` after it in :meth:`find`; and with ``complete``, ``failure``, ``stale`` and
     ``fetched_at`` it changes only in :meth:`extend` and :meth:`end`, which never await and wake the readers. ``walk``
-    and ``previous`` belong to whoever fetches the pages.
+    and ``previous`` belong to whoever fetches the pages. Rows that nobody asks for are laid aside, all at once and
+    between two awaits: after one, a row is looked for by :meth:`has` or after :meth:`ready`.
     """
 
     def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
         self.endpoint = endpoint
         self.filters = filters
         self.rows: list[Row] = []
+        self.made: dict[str, Any] = {}
+        """What readers have made of the rows, by a name of theirs: it goes when the rows are laid aside."""
+        self.weight = BARE_LISTING
+        """Bytes of memory, some more or less."""
+        self.asked_at = time.monotonic()
+        """Monotonic seconds at which a reader last wanted it."""
+        self.laid_aside: int | None = None
+        """How many rows the store has that were here; None while they are here."""
         self.complete = False
         self.failure: AlyxfsError | None = None
         self.stale = False
@@ -73,7 +89,9 @@ class Listing:
     @property
     def count(self) -> int | None:
         """Rows in the list, by the server's last word, as far as it is known."""
-        return len(self.rows) if self.complete else self.walk.count if self.walk is not None else None
+        if self.complete:
+            return len(self.rows)
+        return self.walk.count if self.walk is not None else self.laid_aside
 
     @property
     def hungry(self) -> bool:
@@ -82,6 +100,7 @@ class Listing:
 
     async def has(self, index: int) -> bool:
         """Wait until ``rows[index]`` is there, or return False once the walk ended; raises the walk's failure."""
+        self.asked_at = time.monotonic()
         while index >= len(self.rows):
             if self.failure is not None:
                 raise self.failure.again()
@@ -91,6 +110,11 @@ class Listing:
             await self._changed.wait()
         self._want(index)
         return True
+
+    async def ready(self) -> None:
+        """Wait until the rows are back, where they were laid aside; raises as :meth:`has`."""
+        if self.laid_aside is not None:
+            await self.has(0)
 
     def find(self, key: str) -> Row | None:
         """The one row with this look-up among those that have come; None also where there are several."""
@@ -104,6 +128,7 @@ class Listing:
         if rows:
             self._newest_page = len(self.rows)
             self.rows.extend(rows)
+            self.weight += sum(map(_weight, rows))
         self.fetched_at = fetched_at
         self._wake()
 
@@ -112,8 +137,17 @@ class Listing:
         self.failure = failure
         self.complete = failure is None
         self.stale = stale
-        self.walk = self.previous = None
+        self.walk = self.previous = self.laid_aside = None
         self._wake()
+
+    def lay_aside(self) -> None:
+        """The rows go, and come again from where a first reader has them from: the store, if it has them."""
+        self.laid_aside = len(self.rows)
+        self.rows, self.made, self._by_key, self._numbered = [], {}, {}, 0
+        self.weight = BARE_LISTING
+        self.walk = self.previous = None
+        self.complete = False
+        self._wanted, self._newest_page = -1, 0
 
     def _want(self, index: int) -> None:
         self._wanted = max(self._wanted, index)
@@ -123,6 +157,18 @@ class Listing:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _weight(row: Row) -> int:
+    """Bytes of memory."""
+    texts = len(row.key) + (0 if row.identity is row.key else len(row.identity))
+    return BARE_ROW + texts + sum(map(_weight_of_value, row.kept))
+
+
+def _weight_of_value(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    return 8 * len(repr(value)) if isinstance(value, list | dict) else 0
 
 
 async def whole(listing: Listing) -> list[Row]:

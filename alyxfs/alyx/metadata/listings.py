@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from alyxfs.alyx.schema.model import Endpoint
     from alyxfs.alyx.walk import Walk
 
-MAXIMUM_ROWS = 400_000
-"""Rows of all listings together kept in memory, at some 300 bytes each; listings used longest ago go first."""
+MEMORY_LIMIT = 256 * 1024**2
+"""Bytes of all listings together kept in memory: some 400,000 rows. Listings used longest ago go first."""
+REMEMBERED_SECONDS = 60.0
+"""How long rows are in memory that nobody asks for: the store gives some 100,000 a second."""
 
 
 class Listings:
@@ -41,6 +44,7 @@ class Listings:
             if known is not None:
                 fresh.previous = known if known.complete else known.previous
             known = fresh
+        known.asked_at = time.monotonic()
         self._listings[endpoint, filters] = known
         self._shed()
         return known
@@ -58,6 +62,23 @@ class Listings:
         """Those in memory."""
         return list(self._listings.values())
 
+    async def forget_idle(self) -> bool:
+        """Lay aside the rows that nobody asks for, where that costs no request; whether there were some."""
+        found = False
+        for listing in filter(_is_idle, self.all()):
+            name = _name_of(listing.filters)
+            stored_at = await trio.to_thread.run_sync(self._shared.store.listing_time, listing.endpoint, name)
+            if _is_idle(listing) and self._may_go(listing, stored_at):
+                listing.lay_aside()
+                found = True
+        return found
+
+    def _may_go(self, listing: Listing, stored_at: float | None) -> bool:
+        """Whether the store has what is to be shown: the same rows, or, for times without the server, some."""
+        if self._is_current(listing):
+            return listing.complete and listing.fetched_at == stored_at
+        return stored_at is not None or not (listing.complete or listing.previous)
+
     def _is_current(self, listing: Listing) -> bool:
         if listing.failure is not None or listing.stale:
             return self._shared.freshness.is_down
@@ -66,9 +87,9 @@ class Listings:
         ) and not self._shared.freshness.is_outdated(listing.endpoint, None, listing.begun_at)
 
     def _shed(self) -> None:
-        total = sum(len(listing.rows) for listing in self._listings.values())
-        while total > MAXIMUM_ROWS and len(self._listings) > 1:
-            total -= len(self._listings.pop(next(iter(self._listings))).rows)
+        total = sum(listing.weight for listing in self._listings.values())
+        while total > MEMORY_LIMIT and len(self._listings) > 1:
+            total -= self._listings.pop(next(iter(self._listings))).weight
 
     def _want_more(self, listing: Listing) -> None:
         if listing not in self._walking:
@@ -149,16 +170,23 @@ class Listings:
         self._shared.store.put_listing(listing.endpoint, _name_of(listing.filters), body, listing.fetched_at)
 
     async def _load(self, listing: Listing, *, stale: bool = False) -> bool:
-        """Complete a listing from the store if that is fresh, or need not be; False where it cannot."""
+        """Complete a listing from the store if that is fresh, or need not be; False where it cannot.
+
+        Rows that were laid aside come again however old. Where others have replaced them the listing is no longer the
+        one of its name: what was made of it is not to be taken for new.
+        """
         stored = await trio.to_thread.run_sync(self._shared.store.listing, listing.endpoint, _name_of(listing.filters))
+        is_again = listing.laid_aside is not None and stored is not None and stored.fetched_at == listing.fetched_at
+        if listing.laid_aside is not None and not is_again and self.known(listing.endpoint, listing.filters) is listing:
+            del self._listings[listing.endpoint, listing.filters]
         if stored is None:
             return False
-        if not stale and not self._shared.freshness.is_fresh(listing.endpoint, None, stored.fetched_at):
+        if not (stale or is_again or self._shared.freshness.is_fresh(listing.endpoint, None, stored.fetched_at)):
             return False
         known = await trio.to_thread.run_sync(rows.unpack_rows, stored.body)
         if known is None:
             return False
-        _complete(listing, known, stored.fetched_at, stale)
+        _complete(listing, known, stored.fetched_at, stale or (is_again and listing.stale))
         return True
 
     async def _end_with_what_is_known(self, listing: Listing) -> bool:
@@ -174,6 +202,12 @@ def _complete(listing: Listing, known: list[Row], fetched_at: float, stale: bool
     seen = {row.identity for row in listing.rows}
     listing.extend([row for row in known if row.identity not in seen], fetched_at)
     listing.end(stale=stale)
+
+
+def _is_idle(listing: Listing) -> bool:
+    """Whether nobody has asked for its rows lately, and no page of them is on its way."""
+    is_walking = not listing.ended and listing.hungry
+    return bool(listing.rows) and not is_walking and time.monotonic() - listing.asked_at > REMEMBERED_SECONDS
 
 
 def _of_query(error: errors.AlyxfsError) -> errors.AlyxfsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from alyxfs import clock, errors, json_text
 from alyxfs.alyx.lookups import FOLDED
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN
+from alyxfs.alyx.metadata.measures import Measure, Measures
 from alyxfs.single_flight import SingleFlight
 from alyxfs.store import StoredRecord
 
@@ -31,6 +33,9 @@ MISSING_LIMIT = 10_000
 
 MEMORY_LIMIT = 32 * 1024**2
 """Bytes of records kept in memory, as estimated by :func:`_weight`."""
+
+REMEMBERED_SECONDS = 30.0
+"""How long a record is in memory that nobody asks for, or twice as long: the store gives it in a millisecond."""
 
 LARGEST_IN_MEMORY = MEMORY_LIMIT // 4
 """A record heavier than this would push all others out: the store has it."""
@@ -62,13 +67,37 @@ _Name = tuple[str, str, str | None]
 """Endpoint, look-up, and identity where the look-up alone does not tell."""
 
 
+class _Memory(LRUCache[_Name, Record]):
+    """Records, of which the measures stay when they go for want of room, or of readers."""
+
+    def __init__(self) -> None:
+        super().__init__(MEMORY_LIMIT, _weight)
+        self.measures = Measures()
+
+    def popitem(self) -> tuple[_Name, Record]:
+        """Called where there is no room."""
+        name, record = super().popitem()
+        self._keep_measure(name, record)
+        return name, record
+
+    def let_go(self, name: _Name) -> None:
+        """Drop a record that is still as it is known."""
+        self._keep_measure(name, self.pop(name))
+
+    def _keep_measure(self, name: _Name, record: Record) -> None:
+        self.measures.put(*name[:2], record.identity, _measure(record))
+
+
 class Records:
-    """State: ``_memory`` and ``_missing`` change only between awaits."""
+    """State: ``_memory``, ``_asked_for`` and ``_missing`` change only between awaits."""
 
     def __init__(self, shared: Shared, listing: Callable[[str], Listing]) -> None:
         self._shared = shared
         self._listing = listing
-        self._memory: LRUCache[_Name, Record] = LRUCache(MEMORY_LIMIT, _weight)
+        self._memory = _Memory()
+        self._asked_for: set[_Name] = set()
+        """Those in memory that were asked for since the last look for what is idle."""
+        self._looked_at = time.monotonic()
         self._missing: TTLCache[_Name, errors.NotFound] = TTLCache(MISSING_LIMIT, NEGATIVE_TIME_TO_LIVE)
         self._flights: SingleFlight[_Name, Record] = SingleFlight(shared.tasks)
 
@@ -97,8 +126,35 @@ class Records:
 
     def known(self, endpoint: str, key: str, identity: str | None) -> Record | None:
         """The record in memory, however old."""
-        record = self._memory.get((endpoint, key, identity)) or self._memory.get((endpoint, key, None))
-        return record if record is not None and _is_it(record, key, identity) else None
+        for name in ((endpoint, key, identity), (endpoint, key, None)):
+            if (record := self._memory.get(name)) is not None:
+                self._asked_for.add(name)
+                return record if _is_it(record, key, identity) else None
+        return None
+
+    def measure(self, endpoint: str, key: str, identity: str | None) -> Measure | None:
+        """Of the record as it was known last, if it was."""
+        record = self.known(endpoint, key, identity)
+        if record is not None:
+            return _measure(record)
+        return self._memory.measures.get(endpoint, key, identity)
+
+    def forget_idle(self) -> bool:
+        """Drop the records that nobody asks for, which the store has; whether there were some."""
+        if time.monotonic() - self._looked_at < REMEMBERED_SECONDS:
+            return False
+        self._looked_at = time.monotonic()
+        self._missing.expire()
+        idle = [name for name in self._memory if name not in self._asked_for and self._may_go(name)]
+        self._asked_for.clear()
+        for name in idle:
+            self._memory.let_go(name)
+        return bool(idle)
+
+    def _may_go(self, name: _Name) -> bool:
+        """Whether that costs no request: a row in place of a record is nowhere else."""
+        record = self._memory[name]
+        return not (self._shared.store.trouble or (record.partial and self._is_fresh(name, record)))
 
     def evict(self, endpoint: str, key: str | None) -> None:
         """Drop the record, or (no key) all of the endpoint, and requests under way that may have read it before."""
@@ -109,6 +165,7 @@ class Records:
         for cache in (self._memory, self._missing):
             for name in filter(is_meant, list(cache)):
                 cache.pop(name, None)
+        self._memory.measures.forget(endpoint, key)
         self._flights.forget(is_meant)
 
     async def _stored(self, name: _Name) -> Record | None:
@@ -211,8 +268,7 @@ class Records:
                 content = json_text.render(document)
                 is_partial = not rows.row_is_record(endpoint)
                 record = Record(found, document, content, asked_at, modified, partial=is_partial)
-                self._memory[endpoint.name, key, found] = record
-                return record
+                return self._put(endpoint.name, key, found, record)
         raise errors.NotFound(f"{endpoint.name} has no record {key!r}.", status=404)
 
     async def _row(self, endpoint: Endpoint, key: str, identity: str | None) -> Record:
@@ -231,7 +287,12 @@ class Records:
 
     def _remember(self, endpoint: str, key: str, record: Record) -> Record:
         if _weight(record) <= LARGEST_IN_MEMORY:
-            self._memory[endpoint, key, None] = record
+            self._put(endpoint, key, None, record)
+        return record
+
+    def _put(self, endpoint: str, key: str, identity: str | None, record: Record) -> Record:
+        self._memory[endpoint, key, identity] = record
+        self._asked_for.add((endpoint, key, identity))
         return record
 
     def _is_fresh(self, name: _Name, asked_at: float) -> bool:
@@ -253,6 +314,10 @@ def _has_no_address(key: str, error: errors.AlyxfsError) -> bool:
 
 def _texts(document: Any) -> tuple[bytes, bytes]:
     return json_text.compact(document), json_text.render(document)
+
+
+def _measure(record: Record) -> Measure:
+    return Measure(len(record.content), record.modified)
 
 
 def _weight(record: Record) -> int:

@@ -75,6 +75,11 @@ class FailedCopies:
             return None if is_over else of_server
         return None
 
+    def forget_idle(self) -> None:
+        """Drop what is believed no longer."""
+        self._addresses.expire()
+        self._servers.expire()
+
     def forget(self, url: str) -> None:
         """Ask this address again."""
         self._addresses.pop(url, None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alyxfs import errors, file_names
 from alyxfs.alyx.quirks.writing import NOTES
 from alyxfs.edits import FIELD_OF_FILTER
-from alyxfs.tree.endpoint import EndpointDirectory, ListingEntries, NamedListing, Query
+from alyxfs.tree.endpoint import EndpointDirectory, ListingEntries, Query, named
 from alyxfs.tree.node import Attributes, BytesReader, Directory, Entries, Node, Reader, no_such_name
 from alyxfs.tree.note_images import Picture, note_of
 from alyxfs.tree.record import SUFFIX, RecordFile, version_of
@@ -21,7 +21,7 @@ from alyxfs.tree.writing.target import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from alyxfs.alyx.metadata.cache import MetadataCache, Row
+    from alyxfs.alyx.metadata.cache import Listing, MetadataCache, Row
     from alyxfs.alyx.schema.read import Endpoint
     from alyxfs.files.cache import FileCache
     from alyxfs.files.source import Source
@@ -169,17 +169,17 @@ class EditedDirectory(EndpointDirectory):
             return EditedRecordFile(self, await self._record_of(made), name)
         return await super().lookup(name)
 
-    async def local(self, name: str, named: NamedListing | None = None) -> LocalNode | None:
+    async def local(self, name: str, listing: Listing | None = None) -> LocalNode | None:
         """The local file of this name. It gives way to a record of its name that this listing has, or the known one."""
         local = self.editing.names.file(self.identity, name)
         if local is None:
             return None
-        if named is None and self.metadata.known_listing(self.endpoint.name, self.filters) is not None:
-            named = self._current()
-        if named is None or named.listing.stale:
+        if listing is None and self.metadata.listed_at(self.endpoint.name, self.filters) is not None:
+            listing = self._listing()
+        if listing is None or listing.stale or min(listing.begun_at, listing.fetched_at) <= local.left_at:
             return local
-        is_newer = min(named.listing.begun_at, named.listing.fetched_at) > local.left_at
-        if not is_newer or named.find(name) is None:
+        await listing.ready()
+        if named(listing).find(name) is None:
             return local
         await self.editing.give_way(self.target(name, None))
         return self.editing.names.file(self.identity, name)
@@ -196,7 +196,7 @@ class EditedDirectory(EndpointDirectory):
             record = self.file_of(key, key) if self.endpoint.lookup == "id" else await self._record_of(key)
             file = EditedRecordFile(self, record, self._made_here(key, name))
             return file, await file.open_for_writing(process, truncate=True)
-        if self._may_be_record(name):
+        if await self._may_be_record(name):
             new = NewRecordFile(self.editing, self.target(name, None), lambda key: self.file_of(key, key))
             self.editing.names.put(self.identity, name, new)
             return new, await new.open_for_writing(process, truncate=True)
@@ -212,7 +212,7 @@ class EditedDirectory(EndpointDirectory):
 
     async def symlink(self, name: str, target: str) -> Node:
         """Editors lock files with links."""
-        if self._may_be_record(name):
+        if await self._may_be_record(name):
             raise errors.NotAllowed(f"{name} would be a record, and a record cannot be a link.")
         link = ScratchLink(target)
         self.editing.names.put(self.identity, name, link)
@@ -223,7 +223,7 @@ class EditedDirectory(EndpointDirectory):
         if self.editing.names.file(self.identity, name) is not None:
             self.editing.names.take(self.identity, name)
             return
-        if self._may_be_record(name):
+        if await self._may_be_record(name):
             self.editing.deletions.refuse_stopped(f"{self.endpoint.name}/{name}", process)
         node = await self.lookup(name)
         if isinstance(node, RecordFile):
@@ -249,7 +249,7 @@ class EditedDirectory(EndpointDirectory):
             raise errors.ReadOnly(f"{name} is part of the drive and cannot be renamed.")
 
     async def _rename_record(self, name: str, record: RecordFile, new_name: str, there: Node | None) -> None:
-        if self._may_be_record(new_name):
+        if await self._may_be_record(new_name):
             if isinstance(there, RecordFile):
                 raise errors.NotAllowed(f"{new_name} is another record: a record is not replaced by renaming.")
             target = self.target(name, record)
@@ -268,7 +268,7 @@ class EditedDirectory(EndpointDirectory):
         there: Node | None,
         process: int,
     ) -> None:
-        is_record = isinstance(there, RecordFile) or self._may_be_record(new_name)
+        is_record = isinstance(there, RecordFile) or await self._may_be_record(new_name)
         if isinstance(file, ScratchLink) or not is_record:
             self._refuse_replacing(new_name, there)
             self.editing.names.move(self.identity, name, new_name)
@@ -296,13 +296,13 @@ class EditedDirectory(EndpointDirectory):
     async def _record_of(self, key: str) -> EditedRecordFile:
         return self.file_of(key, (await self.metadata.record(self.endpoint.name, key)).identity)
 
-    def _may_be_record(self, name: str) -> bool:
+    async def _may_be_record(self, name: str) -> bool:
         """Names of scratch files begin with a dot or a hash, or do not end with ``.json``; some records' do so, too."""
         if not name.endswith(SUFFIX) or name == SUFFIX:
             return False
         if name[0] not in _SCRATCH_STARTS:
             return True
-        listing = self.metadata.known_listing(self.endpoint.name, self.filters)
+        listing = await self.metadata.known_listing(self.endpoint.name, self.filters)
         key = self.key_of(name)
         return key is not None and listing is not None and any(row.key == key for row in listing.rows)
 
@@ -314,10 +314,10 @@ class EditedDirectory(EndpointDirectory):
         """What the query says of a record's plain fields; a list of names as a list of one, "null" as nothing."""
         fields = self.endpoint.fields
         field_of = FIELD_OF_FILTER.get(self.endpoint.name, {})
-        named = {field_of.get(name, name): value for name, value in self.query}
+        queried = {field_of.get(name, name): value for name, value in self.query}
         given = {
             name: value
-            for name, value in named.items()
+            for name, value in queried.items()
             if name in fields and not fields[name].read_only and value not in {"", "null"}
         }
         return {name: [value] if fields[name].kind == "array" else value for name, value in given.items()}
@@ -329,7 +329,7 @@ class _WithLocalFiles:
     def __init__(self, directory: EditedDirectory, listed: Entries) -> None:
         self._directory = directory
         self._listed = listed
-        self._named = listed.named if isinstance(listed, ListingEntries) else None
+        self._listing = listed.listing if isinstance(listed, ListingEntries) else None
         self._local = directory.editing.names.names(directory.identity)
         self._end_of_list: int | None = None
 
@@ -354,4 +354,4 @@ class _WithLocalFiles:
 
     async def _is_local(self, name: str) -> bool:
         """Whether the name comes later as a local file: a record was made elsewhere under the name of a new one."""
-        return name in self._local and await self._directory.local(name, self._named) is not None
+        return name in self._local and await self._directory.local(name, self._listing) is not None
