@@ -154,7 +154,7 @@ class Records:
     def _may_go(self, name: _Name) -> bool:
         """Whether that costs no request: a row in place of a record is nowhere else."""
         record = self._memory[name]
-        return not (self._shared.store.trouble or (record.partial and self._is_fresh(name, record)))
+        return not (self._shared.store.trouble or (record.partial and self._is_fresh(name, record.fetched_at)))
 
     def evict(self, endpoint: str, key: str | None) -> None:
         """Drop the record, or (no key) all of the endpoint, and requests under way that may have read it before."""
