@@ -182,8 +182,15 @@ class EndpointDirectory(Directory):
         if self.metadata.listed_at(self.endpoint.name, self.filters) is None:
             return None
         listing = self._listing()
+        if listing.laid_aside is not None and await self._has_record(name):
+            return None
         await listing.ready()
         return named(listing).find(name)
+
+    async def _has_record(self, name: str) -> bool:
+        """Whether the one record of this name is on this machine, so that it is found without its row."""
+        key = self.key_of(name) if self.endpoint.lookup == "id" and self.endpoint.detailed and not self.query else None
+        return key is not None and await self.metadata.has_record(self.endpoint.name, key)
 
     async def _queried_or_linked(self, name: str) -> Node:
         """A query; where there is no such filter it may be a record whose name holds the sign."""

@@ -18,6 +18,7 @@ from alyxfs.alyx.metadata.listing import BARE_ROW
 from alyxfs.alyx.rest import Api
 from alyxfs.net import open_network
 from alyxfs.store import open_store
+from alyxfs.tree.endpoint import EndpointDirectory
 from small_alyx import identifiers, small_alyx
 
 pytestmark = pytest.mark.trio
@@ -404,6 +405,28 @@ async def test_rows_that_nobody_asks_for_leave_memory_and_come_back_without_a_re
         assert listing.rows[700] == row
         assert await metadata.forget_idle()
         assert (await metadata.known_listing("datasets")).rows == rows
+        assert len(alyx.asked) == asked
+
+
+async def test_a_name_is_found_without_the_rows_of_its_list_where_its_record_is_here(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata:
+        endpoints = (await metadata.schema()).endpoints
+        datasets, subjects = (
+            EndpointDirectory(metadata, endpoints[name], None, None) for name in ("datasets", "subjects")
+        )
+        row = (await whole(metadata.listing("datasets")))[700]
+        await whole(metadata.listing("subjects"))
+        await metadata.flush()
+        asked = len(alyx.asked)
+        assert await metadata.forget_idle()
+        found = await datasets.lookup(f"{row.key}.json")
+        assert (found.identity, found.attributes().size) == (f"record/datasets/{row.identity}", row.size)
+        assert metadata.status()["rows"] == 0
+        assert (await subjects.lookup("S7.json")).key == "S7"
+        with pytest.raises(errors.NotFound):
+            await datasets.lookup("desktop.ini")
+        assert metadata.status()["rows"] == 60, "no row of subjects is its record"
         assert len(alyx.asked) == asked
 
 

@@ -166,6 +166,10 @@ class MetadataCache:
         """The record in memory, however old; never awaits."""
         return self._records.known(endpoint, key, identity)
 
+    async def has_record(self, endpoint: str, key: str) -> bool:
+        """Whether :meth:`record` gives it without a request."""
+        return await self._records.has(endpoint, key)
+
     def measure(self, endpoint: str, key: str, identity: str) -> Measure | None:
         """Size and time of the record as it was known last, also where it is in memory no more; never awaits."""
         return self._records.measure(endpoint, key, identity)

@@ -124,6 +124,12 @@ class Records:
                 raise
             return self._served(name, known)
 
+    async def has(self, endpoint: str, key: str) -> bool:
+        """Whether a fresh one is in memory or in the store."""
+        name = (endpoint, key, None)
+        record = self.known(*name) or await self._stored(name)
+        return record is not None and self._is_fresh(name, record)
+
     def known(self, endpoint: str, key: str, identity: str | None) -> Record | None:
         """The record in memory, however old."""
         for name in ((endpoint, key, identity), (endpoint, key, None)):
