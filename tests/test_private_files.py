@@ -129,6 +129,28 @@ def test_nothing_else_in_the_package_makes_a_folder_or_a_file():
     assert [line for line in found if line not in allowed] == []
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"", 0o600, "There is no password in"),
+        (b"\nsecond line", 0o600, "There is no password in"),
+        (b"\xff\n", 0o600, "The password cannot be read from"),
+        (None, 0o600, "The password cannot be read from .*No such file"),
+        (b"secret", 0o640, "can be read by other users of this machine: chmod 600"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_told_of(tmp_path, content, mode, words):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=words):
+        private_files.read_secret(path, "password")
+    path.write_bytes(b"  of one line \nand no more")
+    path.chmod(0o600)
+    assert private_files.read_secret(path, "password") == "of one line"
+
+
 def test_a_file_that_is_written_whole_is_private_and_replaces_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_text("before")

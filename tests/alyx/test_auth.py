@@ -29,6 +29,13 @@ def one_settings(places, **settings):
     (places["home"] / ".one" / name).write_text(json.dumps({"ALYX_URL": URL, "ALYX_LOGIN": "olga", **settings}))
 
 
+@pytest.mark.parametrize("token", ["two\nlines", "a\r", "ünicode", "a b", "\0"])
+def test_a_token_that_could_not_stand_in_a_header_is_refused_with_its_source(places, token):
+    places["environment"] = {"ALYXFS_TOKEN": token}
+    with pytest.raises(errors.ConfigurationError, match=r"from the environment holds characters that no token has\.$"):
+        find_account(URL, **places)
+
+
 def test_what_the_caller_says_comes_first(places):
     places["environment"] = {"ALYXFS_TOKEN": "t", "ALYXFS_USER": "u", "ALYXFS_PASSWORD": "p"}
     account = find_account(URL, user="anna", password="secret", **places)

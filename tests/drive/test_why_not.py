@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from alyxfs import errors
+from alyxfs.control import arguments
 from alyxfs.control.client import send_command
 from files_alyx import TOKEN, files_alyx
 from mounted import mounted
@@ -82,10 +83,19 @@ def test_a_query_that_cannot_be_asked_is_told_of_and_not_asked(drive, path, sent
         os.listdir(drive / path)
 
 
+@pytest.mark.parametrize("numbers", [["1"], [1.0], [True], [2**63], [None], "1"])
+def test_numbers_of_writes_are_whole_ones(numbers):
+    assert arguments.numbers_in({}) == []
+    assert arguments.numbers_in({"numbers": [1, -5]}) == [1, -5]
+    with pytest.raises(errors.Invalid, match="hat the drive takes as numbers"):
+        arguments.numbers_in({"numbers": numbers})
+
+
 @pytest.mark.parametrize(
-    ("name", "arguments", "sentence"),
+    ("name", "said", "sentence"),
     [
         ("refresh", {}, "'None' is not what the drive takes as path."),
+        ("refresh", {"path": "no such endpoint"}, "The drive has no 'no such endpoint'."),
         ("refresh", {"path": 5}, "'5' is not what the drive takes as path."),
         ("pin", {"paths": "labs"}, "'labs' is not what the drive takes as paths."),
         ("tidy", {"directory": "/", "limit": True}, "'True' is not what the drive takes as limit."),
@@ -100,8 +110,8 @@ def test_a_query_that_cannot_be_asked_is_told_of_and_not_asked(drive, path, sent
         ("files", {"paths": ["no/such/place"]}, "no"),
     ],
 )
-def test_what_no_command_of_ours_says_is_refused_and_costs_the_drive_nothing(drive, name, arguments, sentence):
+def test_what_no_command_of_ours_says_is_refused_and_costs_the_drive_nothing(drive, name, said, sentence):
     with pytest.raises(errors.AlyxfsError) as refusal:
-        command(drive, name, **arguments)
+        command(drive, name, **said)
     assert sentence in str(refusal.value)
     assert json.loads((drive / ".alyxfs" / "status.json").read_bytes())["defects"] == 0

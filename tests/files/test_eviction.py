@@ -362,6 +362,8 @@ def test_files_go_whole_where_no_holes_can_be_made(failing_disk, refused, first)
     directory = failing_disk.path
     old, new = made(directory, "aa/old"), made(directory, "aa/new")
     set_times(new, dict.fromkeys(range(COUNT), 100))
+    if first == 0:  # their files' own times count, then
+        set_times(old, dict.fromkeys(range(COUNT), 200))
     os.utime(old, (0, LONG_AGO))
     failing_disk.fail(first, refused, for_ever=True, only="fallocate")
     assert eviction.evict(directory, on_disk(directory) - 1).is_there

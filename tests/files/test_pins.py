@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
-from alyxfs.files.disk import eviction, pins
+from alyxfs.files.disk import block_file, eviction, pins
+from alyxfs.files.disk.block_file import Fingerprint, Verdict
 from alyxfs.files.disk.pins import Origin, Pin
+from alyxfs.files.extents import BLOCK
 
 HERE = Origin("https://alyx.example.org", "data/lab/Subjects/a/2024-01-01/001/alf/x.npy")
 COUNT = 100
@@ -76,6 +78,22 @@ def test_the_oldest_pin_is_first(tmp_path, path):
     pins.write(other, Pin(10, 1.0, HERE))
     eviction.name_pins({path: HERE._replace(local=("/elsewhere/x.npy",))}, tmp_path)
     assert [pin.origin.local for pin, _ in pins.kept(tmp_path)] == [(), ("/elsewhere/x.npy",)]
+
+
+def test_of_each_pin_is_told_how_much_is_there(tmp_path, path):
+    size = 4 * BLOCK
+    blocks = block_file.create(path, "id", "7", Fingerprint(size), Verdict.UNKNOWN)
+    blocks.write([memoryview(bytes(3 * BLOCK))], 0)
+    blocks.record([(0, 3)])
+    blocks.close()
+    not_there, broken, unknown = (path.with_name(name) for name in ("not-there", "broken", "unknown"))
+    broken.write_bytes(bytes(10_000))
+    for moment, (each, known) in enumerate([(path, size), (not_there, size), (broken, size), (unknown, 0)]):
+        pins.write(each, Pin(known, float(moment)))
+    before = os.listdir("/proc/self/fd")
+    assert [one.share for one in pins.kept(tmp_path)] == [0.75, 0.0, 0.0, 1.0]
+    assert os.listdir("/proc/self/fd") == before
+    assert eviction.pinned_bytes(tmp_path) == 3 * size
 
 
 def test_several_processes_pin_and_name_at_once(tmp_path):

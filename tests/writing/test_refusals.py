@@ -193,6 +193,19 @@ def test_a_record_that_is_gone(room, session):
     refused(room, errno.ENOENT, "", {"narrative": "too late"})
 
 
+def test_what_is_part_of_the_drive_stays(room):
+    help_file = room.drive / "labs" / ".help.md"
+    before = help_file.read_bytes()
+    for attempt, words in (
+        (help_file.unlink, "cannot be removed"),
+        (lambda: help_file.rename(help_file.with_name("mine.json")), "cannot be renamed"),
+    ):
+        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+            attempt()
+        assert f".help.md is part of the drive and {words}." in room.errors()
+    assert help_file.read_bytes() == before
+
+
 def test_weighings_cannot_be_changed(room):
     row = room.asking.get("/weighings?limit=1")["results"][0]
     path = room.file("weighings", row["url"].rsplit("/", 1)[-1])
