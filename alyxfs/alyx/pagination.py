@@ -17,6 +17,7 @@ import trio
 
 from alyxfs import errors, json_text
 from alyxfs.alyx.identities import UUID
+from alyxfs.alyx.identity_table import IdentityTable
 from alyxfs.alyx.rest import MAXIMUM_PAGE, Page, combined
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class PageWalk:
         self._identify: Callable[[dict[str, Any]], str] = lambda row: identify(row) or _fingerprint(row)
         self._id = _free_name_of_id(filters) if has_ranges else None
         self._unordered = unordered
-        self._seen: set[str] = set()
+        self._seen = IdentityTable()
         self._next = 0  # offset of the first row that was not asked for
         self._pages = 0
         self._overlap = False
@@ -196,7 +197,7 @@ class PageWalk:
 
     def _follows(self, first: str | None) -> bool:
         """Whether all rows before this one were seen: it is part of the pages that join without a gap."""
-        return first in self._seen and first not in self._ahead
+        return first is not None and first in self._seen and first not in self._ahead
 
     async def _page_or_smaller(self, limit: int) -> Page | None:
         """The next page, or None after a failure that one bad row can explain: the next try is smaller, or one on."""
@@ -264,7 +265,7 @@ class PageWalk:
             self.ended = True  # rows without an id of their own: equal ones count as one
 
     def _is_by_uuid(self) -> bool:
-        return all(map(UUID.fullmatch, self._seen))
+        return self._seen.are_uuids
 
     def _incomplete(self, reason: str) -> errors.ServerFault:
         lacking = max(1, (self.count or 0) - self._skipped - len(self._seen))
@@ -277,7 +278,7 @@ class PageWalk:
     # By ranges of id
 
     def _begin_ranges(self, count: int, *, known_matter: bool) -> None:
-        self._known = sorted(uuid.UUID(identity).int for identity in self._seen) if known_matter else []
+        self._known = self._seen.numbers() if known_matter else []
         parts = max(1, -(-count // max(1, RANGE_ROWS * self._bearable // MAXIMUM_PAGE)))
         self._idle_requests_left = 2 * parts + SPARE_REQUESTS
         self._ranges = [_Range(0, _ALL_IDS, count - self._skipped if known_matter else None)]
@@ -363,13 +364,7 @@ class PageWalk:
         return bisect_left(self._known, part.high) - bisect_left(self._known, part.low)
 
     def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        fresh = []
-        for row in rows:
-            identity = self._identify(row)
-            if identity not in self._seen:
-                self._seen.add(identity)
-                fresh.append(row)
-        return fresh
+        return [row for row in rows if self._seen.add(self._identify(row))]
 
 
 def _free_name_of_id(filters: Filters) -> str | None:

@@ -36,7 +36,7 @@ Query = tuple[tuple[str, str], ...]
 
 
 class NamedListing:
-    """The file names of a listing, made as its rows come.
+    """The file names of a listing, made as its rows come; where each is a record's id, as they are asked for.
 
     ``_names`` and ``_positions`` grow together, in :meth:`_catch_up`, which never awaits.
     """
@@ -48,14 +48,17 @@ class NamedListing:
 
     async def name_at(self, position: int) -> str | None:
         """The name at this position once its page has come, or None past the end."""
-        if position >= len(self._names):
-            if not await self.listing.has(position):
-                return None
-            self._catch_up()
+        if position >= len(self._names) and not await self.listing.has(position):
+            return None
+        if self.listing.rows.are_named_by_id:
+            return f"{self.listing.rows[position].key}{SUFFIX}"
+        self._catch_up()
         return self._names[position]
 
     def find(self, name: str) -> Row | None:
         """The row of this name among those that have come."""
+        if self.listing.rows.are_named_by_id:
+            return self.listing.find(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
         self._catch_up()
         position = self._positions.get(name)
         return None if position is None else self.listing.rows[position]

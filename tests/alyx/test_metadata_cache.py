@@ -64,7 +64,7 @@ async def whole(listing):
     index = 0
     while await listing.has(index):
         index += 1
-    return listing.rows
+    return list(listing.rows)
 
 
 async def test_a_second_listing_asks_nothing(alyx, path):

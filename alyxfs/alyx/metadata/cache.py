@@ -16,9 +16,10 @@ import trio
 from alyxfs import errors, json_text
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN, Freshness
-from alyxfs.alyx.metadata.listing import Listing, Row, whole
+from alyxfs.alyx.metadata.listing import Listing, whole
 from alyxfs.alyx.metadata.listings import Listings
 from alyxfs.alyx.metadata.records import Record, Records
+from alyxfs.alyx.metadata.row_list import Row
 from alyxfs.alyx.metadata.shared import Shared
 from alyxfs.alyx.metadata.write_behind import WriteBehind
 from alyxfs.alyx.omissions import Omissions

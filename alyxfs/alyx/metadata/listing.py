@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
 from alyxfs import clock
+from alyxfs.alyx.metadata.row_list import Row, RowList
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,22 +15,6 @@ if TYPE_CHECKING:
     from alyxfs.alyx.rest import Filters
     from alyxfs.alyx.walk import Walk
     from alyxfs.errors import AlyxfsError
-
-
-@dataclass(slots=True)
-class Row:
-    """What a listing remembers of a record; its content is in the store."""
-
-    key: str
-    """The value of the look-up; for endpoints without one, a name made unique in the listing."""
-    identity: str
-    """Unique in the endpoint: the row's id, or what stands in its address."""
-    modified: float | None
-    """Unix seconds: the server's field, else the first sight of the record's content; None before that."""
-    size: int | None
-    """Exact size of the record file in bytes where the row is the record, else None."""
-    kept: tuple[object, ...]
-    """The values of the fields that a listing keeps of this endpoint (see quirks)."""
 
 
 class Listing:
@@ -44,7 +28,7 @@ class Listing:
     def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
         self.endpoint = endpoint
         self.filters = filters
-        self.rows: list[Row] = []
+        self.rows = RowList()
         self.complete = False
         self.failure: AlyxfsError | None = None
         self.stale = False
@@ -94,6 +78,9 @@ class Listing:
 
     def find(self, key: str) -> Row | None:
         """The one row with this look-up among those that have come; None also where there are several."""
+        if self.rows.are_named_by_id:
+            position = self.rows.position(key)
+            return None if position is None else self.rows[position]
         for row in self.rows[self._numbered :]:
             self._by_key[row.key] = None if row.key in self._by_key else row
         self._numbered = len(self.rows)
@@ -125,7 +112,7 @@ class Listing:
         self._changed = trio.Event()
 
 
-async def whole(listing: Listing) -> list[Row]:
+async def whole(listing: Listing) -> RowList:
     """All rows of a listing; raises the walk's failure."""
     while await listing.has(len(listing.rows)):
         await trio.lowlevel.checkpoint()

@@ -10,18 +10,21 @@ import trio
 from alyxfs import clock, errors, json_text
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN
-from alyxfs.alyx.metadata.listing import Listing, Row
+from alyxfs.alyx.metadata.listing import Listing
 from alyxfs.alyx.pagination import PageWalk
 from alyxfs.alyx.quirks.reading import quirk_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alyxfs.alyx.metadata.row_list import Row
     from alyxfs.alyx.metadata.shared import Shared
     from alyxfs.alyx.rest import Fetch, Filters
     from alyxfs.alyx.schema.model import Endpoint
     from alyxfs.alyx.walk import Walk
 
-MAXIMUM_ROWS = 400_000
-"""Rows of all listings together kept in memory, at some 300 bytes each; listings used longest ago go first."""
+MAXIMUM_ROWS = 160 * 1024**2
+"""Bytes of rows of all listings together kept in memory, about; listings used longest ago go first."""
 
 
 class Listings:
@@ -66,9 +69,9 @@ class Listings:
         ) and not self._shared.freshness.is_outdated(listing.endpoint, None, listing.begun_at)
 
     def _shed(self) -> None:
-        total = sum(len(listing.rows) for listing in self._listings.values())
+        total = sum(listing.rows.weight for listing in self._listings.values())
         while total > MAXIMUM_ROWS and len(self._listings) > 1:
-            total -= len(self._listings.pop(next(iter(self._listings))).rows)
+            total -= self._listings.pop(next(iter(self._listings))).rows.weight
 
     def _want_more(self, listing: Listing) -> None:
         if listing not in self._walking:
@@ -169,7 +172,7 @@ class Listings:
         return True
 
 
-def _complete(listing: Listing, known: list[Row], fetched_at: float, stale: bool) -> None:
+def _complete(listing: Listing, known: Iterable[Row], fetched_at: float, stale: bool) -> None:
     """Add the rows that are known from before and end; what a broken walk brought stays."""
     seen = {row.identity for row in listing.rows}
     listing.extend([row for row in known if row.identity not in seen], fetched_at)
