@@ -189,6 +189,7 @@ class MetadataCache:
             "last_error": self._freshness.last_error,
             "listings": len(listings),
             "rows": sum(len(listing.rows) for listing in listings),
+            "walks": [_told(listing) for listing in listings if listing.walk is not None],
             "oldest_listing": min(times, default=None),
             "records_in_memory": len(self._records),
             "remarks": [f"{listing.endpoint}: {remark}" for listing in listings for remark in listing.remarks],
@@ -215,6 +216,14 @@ class MetadataCache:
         schema = await trio.to_thread.run_sync(read_schema, document)
         self._saver.add(lambda: self._store.put_document(_SCHEMA, json_text.compact(document)))
         return schema
+
+
+def _told(listing: Listing) -> dict[str, object]:
+    """A list that is not walked to its end, or not yet."""
+    query = "/".join(f"{name}={value}" for name, value in listing.filters)
+    where = f"{listing.endpoint}/{query}".rstrip("/")
+    about = {"rows": len(listing.rows), "of": listing.count}
+    return {"listing": where, **about, "begun_at": listing.begun_at, "newest_page_at": listing.fetched_at}
 
 
 async def _understood(body: bytes) -> Schema:

@@ -42,6 +42,8 @@ class Listing:
         """What was known before, for when the server is gone."""
         self.remarks: list[str] = []
         """Sentences on what the server could not give."""
+        self.kept_pages = self.kept_rows = 0
+        """How much of a long listing is in the store, or on its way there."""
         self._want_more = want_more
         self._wanted = -1
         self._newest_page = 0
@@ -91,6 +93,13 @@ class Listing:
         if rows:
             self._newest_page = len(self.rows)
             self.rows.extend(rows)
+        self.fetched_at = fetched_at
+        self._wake()
+
+    def take(self, rows: RowList, fetched_at: float) -> None:
+        """Begin with rows that were kept; before any other."""
+        assert not self.rows
+        self.rows = rows
         self.fetched_at = fetched_at
         self._wake()
 

@@ -11,6 +11,7 @@ from alyxfs import clock, errors, json_text
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN
 from alyxfs.alyx.metadata.listing import Listing
+from alyxfs.alyx.metadata.long_listings import LONG, LongListings
 from alyxfs.alyx.pagination import PageWalk
 from alyxfs.alyx.quirks.reading import quirk_of
 
@@ -34,6 +35,7 @@ class Listings:
         self._shared = shared
         self._listings: dict[tuple[str, Filters], Listing] = {}
         self._walking: set[Listing] = set()
+        self._long = LongListings(shared)
 
     def get(self, endpoint: str, filters: Filters) -> Listing:
         """The shared walk of a list; a new one when the last is too old, failed, or was served stale."""
@@ -64,6 +66,8 @@ class Listings:
     def _is_current(self, listing: Listing) -> bool:
         if listing.failure is not None or listing.stale:
             return self._shared.freshness.is_down
+        if listing.walk is not None and len(listing.rows) >= LONG:
+            return self._shared.freshness.may_go_on(listing.endpoint, listing.begun_at, listing.fetched_at)
         return self._shared.freshness.is_fresh(
             listing.endpoint, None, listing.fetched_at
         ) and not self._shared.freshness.is_outdated(listing.endpoint, None, listing.begun_at)
@@ -108,7 +112,9 @@ class Listings:
         if walk is None:
             if await self._load(listing):
                 return
-            walk = listing.walk = self._new_walk(endpoint, listing)
+            walk = self._new_walk(endpoint, listing)
+            await self._long.go_on(listing, _name_of(listing.filters), walk)
+            listing.walk = walk
         asked_at = clock.now()
         page = await walk.more()
         self._shared.freshness.note_answer()
@@ -126,10 +132,17 @@ class Listings:
         for remark in walk.remarks:
             self._shared.omissions.note(listing.endpoint, remark)
         listing.extend(new, asked_at)
+        if not self._shared.freshness.is_outdated(endpoint.name, None, listing.begun_at):
+            self._keep(listing, walk)
         if walk.ended:
             listing.end()
-            if not self._shared.freshness.is_outdated(endpoint.name, None, listing.begun_at):
-                self._shared.saver.add(lambda: self._save(listing))
+
+    def _keep(self, listing: Listing, walk: Walk) -> None:
+        """Have the store keep it: as a whole at its end, or page by page."""
+        if len(listing.rows) >= LONG:
+            self._long.keep(listing, _name_of(listing.filters), walk)
+        elif walk.ended:
+            self._shared.saver.add(lambda: self._save(listing))
 
     def _new_walk(self, endpoint: Endpoint, listing: Listing) -> Walk:
         if unknown := [name for name, _ in listing.filters if name not in endpoint.filters]:
@@ -149,13 +162,15 @@ class Listings:
 
     def _save(self, listing: Listing) -> None:
         body = rows.pack_rows(listing.rows)
-        self._shared.store.put_listing(listing.endpoint, _name_of(listing.filters), body, listing.fetched_at)
+        name = _name_of(listing.filters)
+        self._shared.store.put_listing(listing.endpoint, name, body, listing.fetched_at)
+        self._shared.store.walks.forget(listing.endpoint, name, listing.begun_at)
 
     async def _load(self, listing: Listing, *, stale: bool = False) -> bool:
         """Complete a listing from the store if that is fresh, or need not be; False where it cannot."""
         stored = await trio.to_thread.run_sync(self._shared.store.listing, listing.endpoint, _name_of(listing.filters))
         if stored is None:
-            return False
+            return await self._long.load(listing, _name_of(listing.filters), stale=stale)
         if not stale and not self._shared.freshness.is_fresh(listing.endpoint, None, stored.fetched_at):
             return False
         known = await trio.to_thread.run_sync(rows.unpack_rows, stored.body)
