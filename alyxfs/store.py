@@ -14,7 +14,6 @@ import functools
 import json
 import logging
 import sqlite3
-import zlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ import trio
 
 from alyxfs import clock
 from alyxfs.scratch_folders import scratch_folder
-from alyxfs.store_file import FixedFile, StoreFile
+from alyxfs.store_file import FixedFile, StoreFile, packed, unpacked
+from alyxfs.store_walks import WALK_TABLES, StoredWalks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -99,13 +99,12 @@ _RECORD_BY_KEY = _FIND + "key = ? ORDER BY abs(fetched_at) DESC LIMIT 1"
 _COPIED = {
     "documents": "name, body, fetched_at",
     "listings": "endpoint, filters, body, fetched_at",
+    "pages": "endpoint, filters, begun_at, number, body, state, fetched_at",
     "records": "endpoint, identity, whole, key, body, fetched_at, changed_at",
 }
 """Columns by table. Records come last: those of a listing that are put meanwhile are copied, too."""
 _COPIED_AT_ONCE = 500
 """Rows."""
-_LARGEST_BODY = 1024**3
-"""Bytes of a listing or record: what is kept here is no more, but a file may come from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,8 @@ class Store:
         self._writes = 0
         self._file: StoreFile | FixedFile
         self._file = FixedFile(path) if is_fixed else StoreFile(path, _lay_out, self._make_room_now_and_then)
+        self.walks = StoredWalks(self._file)
+        """Of long listings."""
 
     def close(self) -> None:
         """Close the file; later calls find nothing."""
@@ -163,7 +164,7 @@ class Store:
 
     def put_document(self, name: str, body: bytes) -> None:
         """Keep a document under a name."""
-        self._file.put(_PUT_DOCUMENT, [(name, _packed(body), clock.now())])
+        self._file.put(_PUT_DOCUMENT, [(name, packed(body), clock.now())])
 
     def document(self, name: str) -> StoredBody | None:
         """The document of this name."""
@@ -175,7 +176,7 @@ class Store:
         self._file.put(
             _PUT_RECORD,
             [
-                (endpoint, one.identity, one.whole, one.key, _packed(one.body), one.fetched_at, one.changed_at, now)
+                (endpoint, one.identity, one.whole, one.key, packed(one.body), one.fetched_at, one.changed_at, now)
                 for one in records
             ],
         )
@@ -186,7 +187,7 @@ class Store:
         """The record of this identity if one is given, else the newest with this look-up."""
         query = _RECORD_BY_KEY if identity is None else _RECORD_BY_IDENTITY
         found = self._file.read(query, (endpoint, whole, key if identity is None else identity))
-        if not found or (body := _unpacked(found[0][3])) is None:
+        if not found or (body := unpacked(found[0][3])) is None:
             return None
         identity, key, whole, _, fetched_at, changed_at = found[0]
         return StoredRecord(identity, key, bool(whole), body, max(0.0, fetched_at), changed_at)
@@ -198,12 +199,12 @@ class Store:
     def bodies(self, endpoint: str, identities: Sequence[str], *, whole: bool) -> dict[str, bytes]:
         """The JSON of those of these records that are there, however old."""
         found = self._file.read(_BODIES, (endpoint, whole, json.dumps(identities)))
-        unpacked = ((identity, _unpacked(body)) for identity, body in found)
-        return {identity: body for identity, body in unpacked if body is not None}
+        bodies = ((identity, unpacked(body)) for identity, body in found)
+        return {identity: body for identity, body in bodies if body is not None}
 
     def put_listing(self, endpoint: str, filters: str, body: bytes, fetched_at: float) -> None:
         """Keep the rows of a whole walk; ``filters`` names it."""
-        self._file.put(_PUT_LISTING, [(endpoint, filters, _packed(body), fetched_at)])
+        self._file.put(_PUT_LISTING, [(endpoint, filters, packed(body), fetched_at)])
 
     def listing(self, endpoint: str, filters: str) -> StoredBody | None:
         """The rows of the newest whole walk."""
@@ -211,15 +212,18 @@ class Store:
 
     def listing_time(self, endpoint: str, filters: str) -> float | None:
         """When they were fetched, in Unix seconds; 0 where they were declared out of date, None without any."""
-        found = self._file.read(
-            "SELECT fetched_at FROM listings WHERE endpoint = ? AND filters = ?", (endpoint, filters)
-        )
+        found = self._file.read(_LISTING_TIME, (endpoint, filters))
         return max(0.0, found[0][0]) if found else None
+
+    def forget_listing(self, endpoint: str, filters: str) -> None:
+        """Drop a listing, which a long one replaces."""
+        self._file.write("DELETE FROM listings WHERE endpoint = ? AND filters = ?", [(endpoint, filters)])
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Mark as old what is known of one record, or (no key) of an endpoint's listings; it stays for bad times."""
         if key is None:
             self._file.write("UPDATE listings SET fetched_at = ? WHERE endpoint = ?", [(-clock.now(), endpoint)])
+            self.walks.outdate(endpoint)
         else:
             statement = "UPDATE records SET fetched_at = ? WHERE endpoint = ? AND key = ?"
             self._file.write(statement, [(-clock.now(), endpoint, key)])
@@ -236,7 +240,7 @@ class Store:
         ``changed`` gives the JSON that is written in place of that of a record of an endpoint; None leaves it out.
         Nothing else is in the file, not even as what was deleted in it. Raises OSError, sqlite3.Error.
         """
-        copied = {"documents": 0, "records": 0, "listings": 0}
+        copied = dict.fromkeys(_COPIED, 0)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as target:
             target.execute("PRAGMA journal_mode = OFF")
             target.execute("BEGIN")
@@ -263,12 +267,12 @@ class Store:
 
 
 def _changed(row: tuple[Any, ...], changed: Callable[[str, bytes], bytes | None]) -> tuple[Any, ...] | None:
-    *names, packed, fetched_at, changed_at = row
-    body = _unpacked(packed)
+    *names, kept, fetched_at, changed_at = row
+    body = unpacked(kept)
     told = None if body is None else changed(names[0], body)
     if told is None:
         return None
-    return (*names, packed if told == body else _packed(told), fetched_at, changed_at)
+    return (*names, kept if told == body else packed(told), fetched_at, changed_at)
 
 
 def _make_room(connection: sqlite3.Connection, limit: int) -> None:
@@ -341,34 +345,19 @@ def _copied(path: Path, held: contextlib.ExitStack) -> Path:
 def _lay_out(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
+        connection.execute(WALK_TABLES)
         return
     if version:
         log.info("a store is of version %s, not %s: what it knew is fetched again", version, VERSION)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (table,) in tables:
         connection.execute(f'DROP TABLE "{table}"')
-    for statement in _TABLES.split(";"):
+    for statement in (*_TABLES.split(";"), WALK_TABLES):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _stored_body(found: list[Any]) -> StoredBody | None:
-    if not found or (body := _unpacked(found[0][0])) is None:
+    if not found or (body := unpacked(found[0][0])) is None:
         return None
     return StoredBody(body, max(0.0, found[0][1]))
-
-
-def _unpacked(packed: bytes) -> bytes | None:
-    try:
-        inflater = zlib.decompressobj()
-        body = inflater.decompress(packed, _LARGEST_BODY)
-        if not inflater.eof:
-            raise zlib.error("it does not end")
-    except (zlib.error, TypeError) as error:
-        log.info("something kept of the server is broken, and fetched again: %s", error)
-        return None
-    return body
-
-
-def _packed(body: bytes) -> bytes:
-    return zlib.compress(body, 1)

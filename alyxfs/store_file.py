@@ -13,6 +13,7 @@ import os
 import sqlite3
 import threading
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, free_space
@@ -31,6 +32,9 @@ TRY_AGAIN = 10.0
 RELEASE = "PRAGMA shrink_memory"
 WRITTEN_TIMES = 3
 """What is written to the log, from there to the file, and there with some pages around it."""
+
+LARGEST_BODY = 1024**3
+"""Bytes of a listing or record: what is kept here is no more, but a file may come from elsewhere."""
 
 _FAILURES = (sqlite3.DatabaseError, OSError, UnicodeError)
 """The file is damaged; or it is whole, and locked, full, read-only, closed, or a name is no text."""
@@ -256,3 +260,21 @@ def _set_aside(path: Path) -> None:
     path.replace(path.with_name(path.name + ".broken"))
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def packed(body: bytes) -> bytes:
+    """Bytes as they are kept."""
+    return zlib.compress(body, 1)
+
+
+def unpacked(kept: bytes) -> bytes | None:
+    """What was packed; None where it is damaged."""
+    try:
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(kept, LARGEST_BODY)
+        if not inflater.eof:
+            raise zlib.error("it does not end")
+    except (zlib.error, TypeError) as error:
+        log.info("something kept of the server is broken, and fetched again: %s", error)
+        return None
+    return body

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import uuid
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from alyxfs import errors, json_text
+from alyxfs.alyx.id_ranges import ALL_IDS, IdRange, Run, WalkState
 from alyxfs.alyx.identities import UUID
+from alyxfs.alyx.identity_table import IdentityTable
 from alyxfs.alyx.rest import MAXIMUM_PAGE, Page, combined
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from alyxfs.alyx.rest import Filters
 
@@ -66,42 +67,6 @@ MOST_ROWS = 2_000_000
 _FAULTS_OF_A_RANGE = 22
 """Halvings after which a range of a thousand ids holds, but for one case in 4,000, the failing row and no other."""
 
-_ALL_IDS = 1 << 128
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A page of rows in the order of their ids: the first ones from ``low`` on, if the rest has ``left`` rows."""
-
-    low: int
-    left: int
-
-
-@dataclass
-class _Range:
-    """Ids from ``low`` to below ``high``; ``count`` rows where that is known without asking."""
-
-    low: int
-    high: int
-    count: int | None = None
-    faults: int = 0
-    goes_on: _Run | None = None
-    """The page in front of it, where this is the rest of a range whose rows come in the order of their ids."""
-
-    def conditions(self, field: str) -> list[str]:
-        """The range as ``django`` conditions on the field that holds the id: at least one, as that sorts the rows."""
-        is_open = self.high == _ALL_IDS
-        conditions = [f"{field}__gte,{uuid.UUID(int=self.low)}"] if self.low or is_open else []
-        return conditions + ([f"{field}__lt,{uuid.UUID(int=self.high)}"] if self.high < _ALL_IDS else [])
-
-    def may_hold(self, identity: str) -> bool:
-        """Whether a record of this identity can be in the range; of what is no UUID nobody knows."""
-        return not UUID.fullmatch(identity) or self.low <= uuid.UUID(identity).int < self.high
-
-    def halves(self) -> tuple[_Range, _Range]:
-        middle = (self.low + self.high) // 2
-        return _Range(self.low, middle, faults=self.faults), _Range(middle, self.high, faults=self.faults)
-
 
 class PageWalk:
     """One walk, a page at a time; stopping is just not asking for more."""
@@ -125,7 +90,7 @@ class PageWalk:
         self._identify: Callable[[dict[str, Any]], str] = lambda row: identify(row) or _fingerprint(row)
         self._id = _free_name_of_id(filters) if has_ranges else None
         self._unordered = unordered
-        self._seen: set[str] = set()
+        self._seen = IdentityTable()
         self._next = 0  # offset of the first row that was not asked for
         self._pages = 0
         self._overlap = False
@@ -140,13 +105,14 @@ class PageWalk:
         self._disturbed = False  # rows moved since the front of the list was seen
         self._at_front = False
         self._walks_left = MORE_WALKS
-        self._ranges: list[_Range] | None = None
+        self._ranges: list[IdRange] | None = None
         self._idle_pages_left = IDLE_PAGES
         self._idle_requests_left = 0
         self._parts = 1
         """Ranges of about a page each, where rows come in no order."""
         self._reason = "it gives the same ones again and again"
         self._known: list[int] = []
+        self._is_resumed = False
 
     async def more(self) -> list[dict[str, Any]]:
         """The new rows of one more page, at times none; sets ``ended`` when there is no more to come.
@@ -157,6 +123,32 @@ class PageWalk:
         if self._ranges is not None:
             return await self._more_of_ranges(self._ranges)
         return await self._more_of_pages()
+
+    def state(self) -> WalkState | None:
+        """Where the walk is, for :meth:`resume`; None while it is looking for rows that moved, or lack."""
+        if self.ended or self._ahead or self._known or self.count is None:
+            return None
+        ranges = None if self._ranges is None else tuple(self._ranges)
+        return WalkState(
+            self._next, self._overlap, self._skipped, self._last, self.count, self._parts, ranges, tuple(self.remarks)
+        )
+
+    def resume(self, state: WalkState, identities: Iterable[str]) -> None:
+        """Go on behind rows that an earlier walk of the list had given, of these identities; before the first page.
+
+        What came in front of them since is met at the front, where this walk looks in the end, and what lacks by the
+        server's count is found as in any walk. What went meanwhile is still shown, as in a walk that took as long.
+        """
+        for identity in identities:
+            self._seen.add(identity)
+        self._next, self._overlap, self._skipped = state.next, state.overlap, state.skipped
+        self._last, self.count, self._parts = state.last, state.count, state.parts
+        self.remarks = list(state.remarks)
+        self._pages, self._is_resumed = len(FIRST_PAGES), True
+        if state.ranges is None:
+            self._disturbed = True
+        else:
+            self._ranges, self._idle_requests_left = list(state.ranges), 2 * self._parts + SPARE_REQUESTS
 
     # By offset
 
@@ -196,7 +188,7 @@ class PageWalk:
 
     def _follows(self, first: str | None) -> bool:
         """Whether all rows before this one were seen: it is part of the pages that join without a gap."""
-        return first in self._seen and first not in self._ahead
+        return first is not None and first in self._seen and first not in self._ahead
 
     async def _page_or_smaller(self, limit: int) -> Page | None:
         """The next page, or None after a failure that one bad row can explain: the next try is smaller, or one on."""
@@ -264,7 +256,7 @@ class PageWalk:
             self.ended = True  # rows without an id of their own: equal ones count as one
 
     def _is_by_uuid(self) -> bool:
-        return all(map(UUID.fullmatch, self._seen))
+        return self._seen.are_uuids
 
     def _incomplete(self, reason: str) -> errors.ServerFault:
         lacking = max(1, (self.count or 0) - self._skipped - len(self._seen))
@@ -277,26 +269,36 @@ class PageWalk:
     # By ranges of id
 
     def _begin_ranges(self, count: int, *, known_matter: bool) -> None:
-        self._known = sorted(uuid.UUID(identity).int for identity in self._seen) if known_matter else []
+        self._known = self._seen.numbers() if known_matter else []
         parts = max(1, -(-count // max(1, RANGE_ROWS * self._bearable // MAXIMUM_PAGE)))
         self._idle_requests_left = 2 * parts + SPARE_REQUESTS
-        self._ranges = [_Range(0, _ALL_IDS, count - self._skipped if known_matter else None)]
+        self._ranges = [IdRange(0, ALL_IDS, count - self._skipped if known_matter else None)]
         self._parts = parts
 
-    async def _more_of_ranges(self, ranges: list[_Range]) -> list[dict[str, Any]]:
+    async def _more_of_ranges(self, ranges: list[IdRange]) -> list[dict[str, Any]]:
         """One request for the ranges that are left; the last of the list comes first."""
         while ranges and ranges[-1].count is not None and self._count_known(ranges[-1]) >= ranges[-1].count:
             ranges.pop()  # nothing lacks here
         if not ranges:
-            self.ended = True
-            return []
+            return await self._end_of_ranges()
         if self._idle_requests_left <= 0:
             raise self._incomplete(self._reason)
         fresh = await self._of_range(ranges, ranges[-1])
         self._idle_requests_left -= not fresh
         return fresh
 
-    async def _of_range(self, ranges: list[_Range], current: _Range) -> list[dict[str, Any]]:
+    async def _end_of_ranges(self) -> list[dict[str, Any]]:
+        """What came into ranges that were done before a pause lacks; of a walk without one nothing does."""
+        page = await self._fetch(self._filters, 1, 0) if self._is_resumed else None
+        self._is_resumed = False
+        self.count = self.count if page is None else page.count
+        if page is not None and (page.count or 0) - self._skipped > len(self._seen):
+            self._begin_ranges(page.count or 0, known_matter=True)
+        else:
+            self.ended = True
+        return []
+
+    async def _of_range(self, ranges: list[IdRange], current: IdRange) -> list[dict[str, Any]]:
         if current.count is not None and current.count > self._bearable:
             return await self._split_by_count(ranges, current)
         try:
@@ -311,27 +313,27 @@ class PageWalk:
         ranges.pop()
         self._bad_in_a_row = 0
         if current.goes_on is not None and page.count != current.goes_on.left:
-            ranges.append(_Range(current.goes_on.low, current.low))  # rows came or went, or were not the first ones
+            ranges.append(IdRange(current.goes_on.low, current.low))  # rows came or went, or were not the first ones
         if page.count is not None and page.count > len(page.rows):
             ranges.extend(self._rest_of(current, page.rows, page.count))
         return self._unseen(page.rows)
 
-    def _rest_of(self, current: _Range, rows: list[dict[str, Any]], count: int) -> list[_Range]:
+    def _rest_of(self, current: IdRange, rows: list[dict[str, Any]], count: int) -> list[IdRange]:
         """What is left of a range that has more than a page, the last to be asked for first."""
         found = list(map(self._identify, rows))
         # Many servers sort rows to tell the different ones: then each page begins behind the last one, and is full.
         if found and all(map(UUID.fullmatch, found)) and found == sorted(found):
-            run = _Run(current.low, count - len(rows))
-            return [_Range(uuid.UUID(found[-1]).int + 1, current.high, goes_on=run)]
-        if self._parts == 1 or (current.low, current.high) != (0, _ALL_IDS):
+            run = Run(current.low, count - len(rows))
+            return [IdRange(uuid.UUID(found[-1]).int + 1, current.high, goes_on=run)]
+        if self._parts == 1 or (current.low, current.high) != (0, ALL_IDS):
             return list(reversed(current.halves()))
-        bounds = [_ALL_IDS * part // self._parts for part in range(self._parts + 1)]
-        return [_Range(low, high) for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True)]
+        bounds = [ALL_IDS * part // self._parts for part in range(self._parts + 1)]
+        return [IdRange(low, high) for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True)]
 
-    def _within(self, part: _Range) -> Filters:
+    def _within(self, part: IdRange) -> Filters:
         return combined(self._filters, part.conditions(self._id or ""))
 
-    async def _split_by_count(self, ranges: list[_Range], current: _Range) -> list[dict[str, Any]]:
+    async def _split_by_count(self, ranges: list[IdRange], current: IdRange) -> list[dict[str, Any]]:
         """Ask only for the count of one half; the other half's follows."""
         first, second = current.halves()
         page = await self._fetch(self._within(first), 1, 0)
@@ -341,10 +343,10 @@ class PageWalk:
         ranges.extend([second, first])
         return self._unseen(page.rows)
 
-    def _split_failing(self, ranges: list[_Range], fault: errors.ServerFault) -> None:
+    def _split_failing(self, ranges: list[IdRange], fault: errors.ServerFault) -> None:
         current = ranges[-1]
         if current.goes_on is not None:
-            ranges.insert(-1, _Range(current.goes_on.low, current.low))
+            ranges.insert(-1, IdRange(current.goes_on.low, current.low))
         self._reason = str(fault).rstrip(".")
         if current.faults >= _FAULTS_OF_A_RANGE:
             self._bad_in_a_row += 1
@@ -359,17 +361,11 @@ class PageWalk:
             half.faults += 1
             ranges.append(half)
 
-    def _count_known(self, part: _Range) -> int:
+    def _count_known(self, part: IdRange) -> int:
         return bisect_left(self._known, part.high) - bisect_left(self._known, part.low)
 
     def _unseen(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        fresh = []
-        for row in rows:
-            identity = self._identify(row)
-            if identity not in self._seen:
-                self._seen.add(identity)
-                fresh.append(row)
-        return fresh
+        return [row for row in rows if self._seen.add(self._identify(row))]
 
 
 def _free_name_of_id(filters: Filters) -> str | None:

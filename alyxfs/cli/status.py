@@ -152,6 +152,10 @@ def described(state: dict[str, Any], root: Path, now: float) -> list[tuple[str, 
     if state["oldest_listing"] is not None:
         known += f", the oldest from {naturaldelta(now - state['oldest_listing'])} ago"
     lines.append(("known", f"{known}; {counted(state['records_in_memory'], 'record')} in memory"))
+    for walk in state.get("walks", ()):  # a drive of an earlier version does not say
+        of = "" if walk["of"] is None else f" of {walk['of']:,}"
+        ago = naturaldelta(now - walk["newest_page_at"])
+        lines.append(("", f"{walk['listing']}: {walk['rows']:,}{of} rows have come, the newest {ago} ago"))
     lines += [("", remark) for remark in state["remarks"]]
     lines.append(("cache tables", _of_tables(state["cache_tables"], now)))
     lines += _of_releases(state.get("releases", {}))  # a drive of an earlier version does not say

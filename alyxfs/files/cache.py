@@ -168,7 +168,13 @@ class FileCache:
 
         None where the two differ and the content has not told yet which is right.
         """
-        return None if self._doubts.is_undecided(source) else self.recorded_size(source)
+        return self.size_of(source.identity, source.version, source.size)
+
+    def size_of(self, identity: str, version: str, otherwise: int | None) -> int | None:
+        """The same of the file of an identity and version, of which the database says the size ``otherwise``."""
+        if self._doubts.is_undecided(identity, version):
+            return None
+        return self._sizes.get(identity, version, otherwise)
 
     def recorded_size(self, source: Source) -> int | None:
         """See doubts."""

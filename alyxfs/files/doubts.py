@@ -91,9 +91,9 @@ class Doubts:
         """Doubt everything anew."""
         self._asked.clear()
 
-    def is_undecided(self, source: Source) -> bool:
+    def is_undecided(self, identity: str, version: str) -> bool:
         """Whether the server told another size than was recorded, and the content has not told yet which is right."""
-        return (source.identity, source.version) in self._undecided
+        return bool(self._undecided) and (identity, version) in self._undecided
 
     def believes(self, file: CachedFile) -> bool:
         """Whether the size that the server tells is to be recorded; called whenever it tells one."""

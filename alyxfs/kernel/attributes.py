@@ -75,6 +75,14 @@ def entry_of(number: int, attributes: Attributes, size: int, *, writable_drive: 
     return entry
 
 
+def own_entry(number: int) -> pyfuse3.EntryAttributes:
+    """A directory as its ``.`` or ``..``, of which the kernel takes the number and the kind alone."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = cast("Any", number)
+    entry.st_mode = stat.S_IFDIR
+    return entry
+
+
 def _nanoseconds(seconds: float) -> int:
     """Unix nanoseconds, within what programs can show; 0 for what is no time at all."""
     if EARLIEST <= seconds <= LATEST:

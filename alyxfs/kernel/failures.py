@@ -74,11 +74,16 @@ def handled(
     """Bound an operation by the deadline and turn its errors into errno; it asks for nothing twice."""
 
     @functools.wraps(operation)
-    async def bounded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with clock.one_operation():
-            return await within(cast("_Operations", args[0]).deadline, operation(*args, **kwargs))
+    async def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return await bounded(cast("_Operations", args[0]).deadline, operation(*args, **kwargs))
 
-    return answered_at_once(bounded)
+    return answered_at_once(wrapper)
+
+
+async def bounded(seconds: float, operation: Coroutine[Any, Any, Result]) -> Result:
+    """See :func:`handled`; raises DeadlineExceeded."""
+    with clock.one_operation():
+        return await within(seconds, operation)
 
 
 async def within(seconds: float, operation: Coroutine[Any, Any, Result]) -> Result:

@@ -72,6 +72,10 @@ class Handles:
         self._of_inode.setdefault(number, []).append(file)
         return handle
 
+    def is_open(self, number: int) -> bool:
+        """Whether any program has this inode open."""
+        return number in self._of_inode
+
     def is_written(self, number: int) -> bool:
         """Whether a program has this inode open for writing."""
         return any(isinstance(file.reader, Writable) for file in self._of_inode.get(number, ()))

@@ -55,10 +55,13 @@ class Inodes:
 
     def number(self, node: Node) -> int:
         """The inode number of a node; a collision of hashes moves the later node to another number."""
+        content = node.content
+        known = self._known.get(node.number)
+        if known is not None and known.node is node and known.content == content:
+            return node.number
         attempt = node.identity
         if not attempt:
             return int(pyfuse3.ROOT_INODE)
-        content = node.content
         if content:
             attempt = f"{attempt}\0{content}"
         while True:
@@ -77,6 +80,8 @@ class Inodes:
         if known is None:
             known = self._known[number] = _Known(node)
         known.node, known.parent = node, parent
+        if node.number != number:
+            node.keep_number(number)
         known.lookups += 1
         known.asked_at = time.monotonic()
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyfuse3
+
+from alyxfs.tree import FixedEntries
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from alyxfs.tree import Directory, Entries, Node
 
@@ -32,10 +36,14 @@ class OpenDirectory:
         """Show what is there now, as POSIX wants it of rewinddir. Raises what opening raises."""
         self._entries = await self.node.entries()
 
-    def own_names(self, start: int) -> Iterator[tuple[int, tuple[bytes, int]]]:
-        """``.`` and ``..`` from a position on: the position after each, its name and its inode number."""
-        names = ((b".", self.number), (b"..", self._parent))
-        return iter(list(enumerate(names, 1))[start:])
+    def own_names(self, start: int) -> Iterable[tuple[bytes, int, int]]:
+        """``.`` and ``..`` from a position on: the name of each, its inode number, and the position after it."""
+        return () if start >= OWN else ((b".", self.number, 1), (b"..", self._parent, 2))[start:]
+
+    def known(self, start: int) -> Sequence[tuple[str, Node]] | None:
+        """All that follows after a position from OWN on, where the whole directory is known."""
+        entries = self._entries
+        return entries.all[start - OWN :] if isinstance(entries, FixedEntries) else None
 
     def ready(self, position: int) -> bool:
         """See Entries."""
@@ -48,3 +56,22 @@ class OpenDirectory:
             return None
         name, node, following = found
         return name.encode(), node, following + OWN
+
+
+def given_at_once(
+    known: Sequence[tuple[str, Node]],
+    position: int,
+    token: pyfuse3.ReaddirToken,
+    entry_of: Callable[[Node], pyfuse3.EntryAttributes | None],
+) -> Iterator[tuple[int, Node]]:
+    """Give the entries that follow after a position, as many as the kernel takes: number and node of each of these.
+
+    ``entry_of`` gives None for one that cannot be shown.
+    """
+    for following, (name, node) in enumerate(known, position + 1):
+        entry = entry_of(node)
+        if entry is None:
+            continue
+        if not pyfuse3.readdir_reply(token, name.encode(), entry, following):
+            return
+        yield entry.st_ino, node

@@ -13,14 +13,15 @@ from alyxfs import errors
 from alyxfs.counters import counted
 from alyxfs.defects import as_domain_error, note_defect
 from alyxfs.kernel import extended_attributes
-from alyxfs.kernel.attributes import entry_of, is_owner, space_of
+from alyxfs.kernel.attributes import entry_of, is_owner, own_entry, space_of
 from alyxfs.kernel.crawlers import Crawlers
-from alyxfs.kernel.failures import answered_at_once, handled, within
+from alyxfs.kernel.failures import answered_at_once, bounded, handled, within
 from alyxfs.kernel.handles import Handles
 from alyxfs.kernel.inodes import Inodes
 from alyxfs.kernel.invalidation import Invalidation, forget_attributes
 from alyxfs.kernel.looks import Looks
-from alyxfs.kernel.open_directory import OWN, OpenDirectory
+from alyxfs.kernel.names import decoded
+from alyxfs.kernel.open_directory import OWN, OpenDirectory, given_at_once
 from alyxfs.kernel.processes import process_of
 from alyxfs.kernel.subjects import Subjects
 from alyxfs.kernel.traces import Traces, WatchedDataReader
@@ -75,7 +76,7 @@ class Kernel(pyfuse3.Operations):
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         directory = self._directory(parent_inode)
-        node = await directory.lookup(_decoded(name))
+        node = await directory.lookup(decoded(name))
         number = self.inodes.number(node)
         entry = self._entry(number, attributes := node.attributes(), ctx.pid)
         self.inodes.remember(number, node, parent_inode)
@@ -104,13 +105,14 @@ class Kernel(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EINVAL)
         return node.target.encode("utf-8", "surrogatepass")
 
-    @handled
+    @answered_at_once
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory; an endpoint's first page is fetched here, so that its errors show."""
         directory = self._directory(inode)
         self._refuse_strangers(directory, ctx)
-        numbers = (inode, self.inodes.parent(inode))
-        return self._open.open_directory(OpenDirectory(directory, numbers, await directory.entries()))
+        if (entries := directory.entries_at_hand()) is None:
+            entries = await bounded(self.deadline, directory.entries())
+        return self._open.open_directory(OpenDirectory(directory, (inode, self.inodes.parent(inode)), entries))
 
     @answered_at_once
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -118,11 +120,16 @@ class Kernel(pyfuse3.Operations):
         directory = self._open.directory(fh)
         if directory.is_rewound(start_id):
             await within(self.deadline, directory.look_again())
-        for position, (name, number) in directory.own_names(start_id):
-            own = self._entry(number, directory.node.attributes())
-            if not pyfuse3.readdir_reply(token, name, own, position):  # the kernel counts no look-up of these
+        for own, number, position in directory.own_names(start_id):
+            if not pyfuse3.readdir_reply(
+                token, own, own_entry(number), position
+            ):  # the kernel counts no look-up of these
                 return
         position, given = max(start_id, OWN), start_id < OWN
+        if (known := directory.known(position)) is not None:
+            for given_number, listed in given_at_once(known, position, token, self._listed):
+                self.inodes.remember(given_number, listed, directory.number)
+            return
         while (is_ready := directory.ready(position)) or not given:
             coming = directory.at(position)
             found = await coming if is_ready else await within(self.deadline, coming)
@@ -187,7 +194,7 @@ class Kernel(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Make a file and open it."""
         process = process_of(ctx.pid)
-        node, writer = await self._directory(parent_inode).create(_decoded(name), process)
+        node, writer = await self._directory(parent_inode).create(decoded(name), process)
         number = self.inodes.number(node)
         is_paged = self._is_paged(number, node, flags)
         self.inodes.errors.pop(node.identity, None)
@@ -246,7 +253,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         """Remove a file."""
-        await self._directory(parent_inode).unlink(_decoded(name), process_of(ctx.pid))
+        await self._directory(parent_inode).unlink(decoded(name), process_of(ctx.pid))
 
     @handled
     async def rename(
@@ -262,9 +269,9 @@ class Kernel(pyfuse3.Operations):
         if flags & ~RENAME_NOREPLACE:
             raise pyfuse3.FUSEError(errno.EINVAL)
         await self._directory(parent_inode_old).rename(
-            _decoded(name_old),
+            decoded(name_old),
             self._directory(parent_inode_new),
-            _decoded(name_new),
+            decoded(name_new),
             process_of(ctx.pid),
             replace=not flags & RENAME_NOREPLACE,
         )
@@ -274,7 +281,7 @@ class Kernel(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Make a link."""
-        node = await self._directory(parent_inode).symlink(_decoded(name), os.fsdecode(target))
+        node = await self._directory(parent_inode).symlink(decoded(name), os.fsdecode(target))
         number = self.inodes.number(node)
         entry = self._entry(number, node.attributes())
         self.inodes.remember(number, node, parent_inode)
@@ -285,19 +292,19 @@ class Kernel(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Directories are the server's endpoints."""
-        raise errors.NotAllowed(f"{_decoded(name)!r} cannot be made: the directories are what the server offers.")
+        raise errors.NotAllowed(f"{decoded(name)!r} cannot be made: the directories are what the server offers.")
 
     @answered_at_once
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         """Directories are the server's endpoints."""
-        raise errors.NotAllowed(f"{_decoded(name)!r} cannot be removed: the directories are what the server offers.")
+        raise errors.NotAllowed(f"{decoded(name)!r} cannot be removed: the directories are what the server offers.")
 
     @answered_at_once
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> pyfuse3.EntryAttributes:
         """A record has one name."""
-        raise errors.NotAllowed(f"{_decoded(new_name)!r} cannot be made: a record has one name only.")
+        raise errors.NotAllowed(f"{decoded(new_name)!r} cannot be made: a record has one name only.")
 
     @answered_at_once
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:  # type: ignore[override]
@@ -323,9 +330,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """The space of the cache: the only space that using the drive takes."""
-        place = self._cache_directory
-        space: pyfuse3.StatvfsData = await trio.to_thread.run_sync(space_of, place, abandon_on_cancel=True)
-        return space
+        return await trio.to_thread.run_sync(space_of, self._cache_directory, abandon_on_cancel=True)
 
     @handled
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
@@ -384,6 +389,8 @@ class Kernel(pyfuse3.Operations):
 
     def _size(self, number: int, attributes: Attributes, thread: int) -> int:
         """That of a program's own draft, the exact one of a record, else that of its last reader; see TableFile."""
+        if not self._open.is_open(number):
+            return attributes.size
         if (writer := self._open.writer_of(number, thread)) is not None:
             return writer.size
         if attributes.is_growing and not self._open.is_open_by(number, thread):
@@ -391,10 +398,3 @@ class Kernel(pyfuse3.Operations):
         reader = self._open.newest_reader(number)
         is_exact_record = attributes.writable and not attributes.is_estimate
         return attributes.size if reader is None or is_exact_record else reader.size
-
-
-def _decoded(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise errors.NotFound(f"{name!r} is not UTF-8; no name of the drive is.") from error

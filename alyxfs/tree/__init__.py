@@ -10,7 +10,19 @@ from alyxfs.tree.datafile import DataReader
 from alyxfs.tree.drive import Drive
 from alyxfs.tree.error_log import ErrorLog
 from alyxfs.tree.manifest import read_of
-from alyxfs.tree.node import Attributes, Directory, Entries, File, Kind, Link, Node, Reader, Writable, Writer
+from alyxfs.tree.node import (
+    Attributes,
+    Directory,
+    Entries,
+    File,
+    FixedEntries,
+    Kind,
+    Link,
+    Node,
+    Reader,
+    Writable,
+    Writer,
+)
 from alyxfs.tree.only import Only
 from alyxfs.tree.tables import Tables
 from alyxfs.tree.writing.editing_session import EditingSession
@@ -25,6 +37,7 @@ __all__ = [
     "Entries",
     "ErrorLog",
     "File",
+    "FixedEntries",
     "Kind",
     "Link",
     "Node",

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.aggregates import Aggregates
-    from alyxfs.alyx.datasets.catalogue import Folders
-    from alyxfs.alyx.datasets.layout import DataFile, SessionPlace
+    from alyxfs.alyx.datasets.layout import DataFile, Folders, SessionPlace
 
 
 class DataDirectory(DataFolder):

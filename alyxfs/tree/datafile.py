@@ -64,11 +64,12 @@ class DataTree(Protocol):
 class DataFileNode(File):
     """A data file; its bytes come from the file server, through the cache."""
 
-    __slots__ = ("_identity", "_tree", "file")
+    __slots__ = ("_identity", "_tree", "file", "number")
 
     is_fetched = True
 
     def __init__(self, tree: DataTree, identity: str, file: DataFile) -> None:
+        self.number = 0
         self._tree = tree
         self._identity = identity
         self.file = file
@@ -89,12 +90,17 @@ class DataFileNode(File):
         """See Node."""
         return (self.file.identity,)
 
+    def keep_number(self, number: int) -> None:
+        """See Node."""
+        self.number = number
+
     def attributes(self) -> Attributes:
         """The database's size, or the file server's once that is known."""
         size = self._known_size()
         if size is None:
             return Attributes(Kind.FILE, ESTIMATED_SIZE, self._tree.modified, 0.0, 0.0)
-        return Attributes(Kind.FILE, size, self._tree.modified, self._tree.lifetime, self._tree.lifetime)
+        lifetime = self._tree.lifetime
+        return Attributes(Kind.FILE, size, self._tree.modified, lifetime, lifetime)
 
     @property
     def knows_size(self) -> bool:
@@ -117,8 +123,7 @@ class DataFileNode(File):
 
     def _known_size(self) -> int | None:
         file = self.file
-        size = _believable_size(file)
-        return self._tree.files.known_size(Source(file.identity, file.name, None, size, None, file.digest))
+        return self._tree.files.size_of(file.identity, file.digest, _believable_size(file))
 
     async def open(self, process: int) -> DataReader:  # noqa: ARG002 - the same for all
         """Open through the cache; no request of the file server where the size is known."""
@@ -266,4 +271,4 @@ class DataReader:
 
 def _believable_size(file: DataFile) -> int | None:
     """The database's, unless it is that of an empty file with the hash of another one: tar does not even open such."""
-    return None if file.size == 0 and file.md5 not in {None, NO_BYTES} else file.size
+    return file.size if file.size != 0 or file.md5 in {None, NO_BYTES} else None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from alyxfs.alyx.metadata.cache import Listing, MetadataCache, Row
+    from alyxfs.alyx.metadata.row_list import RowList
     from alyxfs.alyx.schema.read import Endpoint
     from alyxfs.files.cache import FileCache
     from alyxfs.files.source import Source
@@ -40,26 +41,31 @@ Query = tuple[tuple[str, str], ...]
 
 
 class NamedListing:
-    """The file names of the rows of a listing, made as they come.
+    """The file names of the rows of a listing, made as they come; where each is a record's id, as they are asked for.
 
     ``_names`` and ``_positions`` grow together, in :meth:`_catch_up`, which never awaits.
     """
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: RowList) -> None:
         self._rows = rows
         self._names: list[str] = []
         self._positions: dict[str, int] = {}
 
     def at(self, position: int) -> str:
         """The name of the row at this position, which has come."""
+        if self._rows.are_named_by_id:
+            return f"{self._rows[position].key}{SUFFIX}"
         if position >= len(self._names):
             self._catch_up()
         return self._names[position]
 
     def find(self, name: str) -> Row | None:
         """The row of this name among those that have come."""
-        self._catch_up()
-        position = self._positions.get(name)
+        if self._rows.are_named_by_id:
+            position = self._rows.position(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
+        else:
+            self._catch_up()
+            position = self._positions.get(name)
         return None if position is None else self._rows[position]
 
     def _catch_up(self) -> None:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alyxfs.alyx.datasets.aggregates import Aggregates
-    from alyxfs.alyx.datasets.catalogue import Folders
-    from alyxfs.alyx.datasets.layout import DataFile, SessionPlace
+    from alyxfs.alyx.datasets.layout import DataFile, Folders, SessionPlace
     from alyxfs.alyx.datasets.releases import Releases
     from alyxfs.alyx.datasets.views import AnyCatalogue
     from alyxfs.files.cache import FileCache
@@ -112,8 +111,19 @@ class _FilesFolder(DataFolder):
 
     async def entries(self) -> FixedEntries:
         """See Directory; costs no file server a request."""
+        return self._listed(await self.children())
+
+    def entries_at_hand(self) -> FixedEntries | None:
+        """See Directory."""
+        children = self.children_at_hand()
+        return None if children is None else self._listed(children)
+
+    def children_at_hand(self) -> dict[str, Node] | None:
+        """All names, where they are in memory."""
+        raise NotImplementedError
+
+    def _listed(self, children: dict[str, Node]) -> FixedEntries:
         self._is_listed = True
-        children = await self.children()
         return FixedEntries([(name, node) for name, node in children.items() if not _is_unusable(node)])
 
     async def child(self, name: str) -> Node:
@@ -178,6 +188,10 @@ class FileTree(_FilesFolder):
         """All folders and files of the tree."""
         raise NotImplementedError
 
+    def contents_at_hand(self) -> Folders | None:
+        """The same where it is in memory, and nobody need be asked."""
+        return None
+
     def about(self) -> dict[str, str]:
         """Extended attributes of everything in the tree."""
         raise NotImplementedError
@@ -206,6 +220,11 @@ class FileTree(_FilesFolder):
         """The folders and files at the top."""
         return _folder_children(self, (), await self.contents())
 
+    def children_at_hand(self) -> dict[str, Node] | None:
+        """See above."""
+        contents = self.contents_at_hand()
+        return None if contents is None else _folder_children(self, (), contents)
+
     async def extended_attributes(self) -> dict[str, str]:
         """What it is, and how much of it is on this machine."""
         return {**self.about(), "cached": await cached_below(self)}
@@ -233,6 +252,10 @@ class SessionDirectory(FileTree):
     async def contents(self) -> Folders:
         """See FileTree: from the tables, or one request for the session's detail."""
         return await self._data.catalogue.files_of_session(self.place)
+
+    def contents_at_hand(self) -> Folders | None:
+        """See FileTree."""
+        return self._data.catalogue.ready_files(self.place)
 
     def about(self) -> dict[str, str]:
         """See FileTree."""
@@ -266,15 +289,24 @@ class SessionDirectory(FileTree):
 class _FolderDirectory(_FilesFolder):
     """A folder in a tree of files: a collection or a revision."""
 
-    __slots__ = ("_folders", "_tree")
+    __slots__ = ("_folders", "_tree", "number")
 
     def __init__(self, data: Data, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
+        self.number = 0
         super().__init__(data, identity, tree.modified)
         self._tree = tree
         self._folders = folders
 
+    def keep_number(self, number: int) -> None:
+        """See Node."""
+        self.number = number
+
     async def children(self) -> dict[str, Node]:
         return _folder_children(self._tree, self._folders, await self._tree.contents())
+
+    def children_at_hand(self) -> dict[str, Node] | None:
+        contents = self._tree.contents_at_hand()
+        return None if contents is None else _folder_children(self._tree, self._folders, contents)
 
     async def extended_attributes(self) -> dict[str, str]:
         """The session's, and how much of the folder is on this machine."""

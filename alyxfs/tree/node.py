@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from alyxfs import errors
 
@@ -23,9 +22,8 @@ class Kind(enum.Enum):
     LINK = "link"
 
 
-@dataclass(frozen=True)
-class Attributes:
-    """What stat shows of a node."""
+class Attributes(NamedTuple):
+    """What stat shows of a node: made anew for each name at each listing."""
 
     kind: Kind
     size: int
@@ -53,6 +51,12 @@ class Node:
     """A name in the drive."""
 
     __slots__ = ()
+
+    number = 0
+    """The inode number by which the kernel knows it, where that is kept: to work it out takes a hash."""
+
+    def keep_number(self, number: int) -> None:
+        """For those that are kept from one listing to the next."""
 
     @property
     def identity(self) -> str:
@@ -150,6 +154,10 @@ class Directory(Node):
         """Open the directory."""
         raise NotImplementedError
 
+    def entries_at_hand(self) -> Entries | None:
+        """As :meth:`entries`, where all of it is in memory and nobody need be asked; else None."""
+        return None
+
     async def create(self, name: str, process: int) -> tuple[Node, Writer]:  # noqa: ARG002 - for those that can
         """Make a file and open it; ``process`` is the program's id."""
         raise self._refusal(name)
@@ -231,7 +239,7 @@ class FixedEntries:
     """The entries of a directory that is known as a whole when it is opened."""
 
     def __init__(self, entries: Sequence[tuple[str, Node]]) -> None:
-        self._entries = entries
+        self.all = entries
 
     def ready(self, position: int) -> bool:  # noqa: ARG002 - the protocol's signature
         """See Entries."""
@@ -239,7 +247,7 @@ class FixedEntries:
 
     async def at(self, position: int) -> tuple[str, Node, int] | None:
         """See Entries."""
-        return (*self._entries[position], position + 1) if position < len(self._entries) else None
+        return (*self.all[position], position + 1) if position < len(self.all) else None
 
 
 class BytesReader:

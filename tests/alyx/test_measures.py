@@ -22,6 +22,14 @@ def test_a_measure_is_that_of_its_record_or_none():
     assert known.get("sessions", f"S{last}", f"{last}") is None
 
 
+def test_hardly_any_is_lost_where_there_is_room_for_twice_as_many():
+    known, number = Measures(), measures.PLACES // 2
+    for each in range(number):
+        known.put("subjects", f"S{each}", f"{each}", Measure(each, 0.0))
+    found = sum(known.get("subjects", f"S{each}", f"{each}") is not None for each in range(number))
+    assert found > 0.95 * number
+
+
 def test_measures_are_forgotten_one_by_one_or_all():
     known = Measures()
     known.forget("subjects", "a")

@@ -14,7 +14,7 @@ import trio.testing
 from alyxfs import errors, json_text
 from alyxfs.alyx.auth import Account
 from alyxfs.alyx.metadata.cache import open_metadata_cache
-from alyxfs.alyx.metadata.listing import BARE_ROW
+from alyxfs.alyx.metadata.row_list import BARE_ROW, COMPACT_ROW
 from alyxfs.alyx.rest import Api
 from alyxfs.net import open_network
 from alyxfs.store import open_store
@@ -68,7 +68,7 @@ async def whole(listing):
     index = 0
     while await listing.has(index):
         index += 1
-    return listing.rows
+    return list(listing.rows)
 
 
 async def test_a_second_listing_asks_nothing(alyx, path):
@@ -365,7 +365,7 @@ async def test_a_query_that_the_server_fails_on_is_invalid(alyx, path):
 
 
 async def test_listings_beyond_the_bound_leave_memory_and_are_read_back(alyx, path, monkeypatch):
-    monkeypatch.setattr("alyxfs.alyx.metadata.listings.MEMORY_LIMIT", 2000 * BARE_ROW)
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.MEMORY_LIMIT", 2000 * COMPACT_ROW)
     async with library_of(alyx, path) as metadata:
         await whole(metadata.listing("datasets"))
         await whole(metadata.listing("files"))
@@ -388,7 +388,7 @@ async def test_the_bound_of_listings_is_one_of_bytes(alyx, path, monkeypatch):
 async def test_rows_that_nobody_asks_for_leave_memory_and_come_back_without_a_request(alyx, path, monkeypatch):
     async with library_of(alyx, path) as metadata:
         listing = metadata.listing("datasets")
-        rows = await whole(listing)
+        rows = list(await whole(listing))
         row = rows[700]
         listing.made["names"] = ["of rows"]
         await metadata.flush()
@@ -404,7 +404,7 @@ async def test_rows_that_nobody_asks_for_leave_memory_and_come_back_without_a_re
         assert await listing.has(700)
         assert listing.rows[700] == row
         assert await metadata.forget_idle()
-        assert (await metadata.known_listing("datasets")).rows == rows
+        assert list((await metadata.known_listing("datasets")).rows) == rows
         assert len(alyx.asked) == asked
 
 
@@ -451,13 +451,13 @@ async def test_rows_that_the_store_lacks_stay_in_memory(alyx, path, monkeypatch)
 async def test_rows_that_are_asked_for_while_they_are_laid_aside_are_all_there(alyx, path, monkeypatch):
     monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
     async with library_of(alyx, path) as metadata:
-        rows = await whole(metadata.listing("datasets"))
+        rows = list(await whole(metadata.listing("datasets")))
         await metadata.flush()
         asked = len(alyx.asked)
 
         async def read():
             for _ in range(20):
-                assert await whole(metadata.listing("datasets")) == rows
+                assert list(await whole(metadata.listing("datasets"))) == rows
 
         async def forget():
             for _ in range(200):
@@ -485,6 +485,22 @@ async def test_rows_that_another_drive_has_fetched_anew_are_another_listing(alyx
         again = metadata.listing("subjects")
         assert again is not first
         assert len(await whole(again)) == 61
+
+
+async def test_who_had_half_of_a_list_is_not_given_the_other_half_of_another_one(alyx, path, monkeypatch):
+    monkeypatch.setattr("alyxfs.alyx.metadata.listings.REMEMBERED_SECONDS", 0.0)
+    async with library_of(alyx, path) as metadata, library_of(alyx, path) as other:
+        half_read = metadata.listing("subjects")
+        await whole(half_read)
+        await metadata.flush()
+        assert await metadata.forget_idle()
+        del alyx.rows["subjects"][0]
+        other.outdate("subjects")
+        await whole(other.listing("subjects"))
+        await other.flush()
+        with pytest.raises(errors.FileChanged, match="list it again"):
+            await half_read.has(30)
+        assert len(await whole(metadata.listing("subjects"))) == 59
 
 
 async def test_without_the_server_rows_that_left_memory_are_shown_old(alyx, path, monkeypatch):

@@ -25,7 +25,13 @@ class BrokenDrive:
 
     def __init__(self):
         self.root = SimpleNamespace(
-            identity="", content="", attributes=self._fail, lookup=self._fail, entries=self._fail
+            identity="",
+            content="",
+            number=0,
+            attributes=self._fail,
+            lookup=self._fail,
+            entries_at_hand=self._fail,
+            entries=self._fail,
         )
         self.is_writable = True
         self.errors = ErrorLog()
@@ -83,7 +89,9 @@ def test_a_size_that_no_file_can_have_is_a_domain_error(size):
 async def test_an_entry_that_cannot_be_shown_costs_no_other_one(kernel, monkeypatch):
     def node(name, size):
         attributes = Attributes(Kind.FILE, size, 0.0, 1.0)
-        return SimpleNamespace(identity=name, content="", attributes=lambda: attributes)
+        return SimpleNamespace(
+            identity=name, content="", number=0, keep_number=lambda _: None, attributes=lambda: attributes
+        )
 
     nodes = [
         ("odd", node("odd", 1 << 70)),

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors
 from alyxfs.alyx.datasets import fields
-from alyxfs.alyx.datasets.catalogue import Folders
-from alyxfs.alyx.datasets.layout import DataFile, aggregate_file, file_of_dataset
+from alyxfs.alyx.datasets.layout import DataFile, Folders, aggregate_file, file_of_dataset
 from alyxfs.alyx.metadata.listing import whole
 
 if TYPE_CHECKING:

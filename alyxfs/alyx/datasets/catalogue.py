@@ -14,9 +14,9 @@ from alyxfs.alyx.datasets.addresses import LabAddresses
 from alyxfs.alyx.datasets.layout import (
     DataFile,
     Folder,
+    Folders,
     SessionPlace,
     addresses_of_dataset,
-    by_folder,
     file_of_dataset,
     files_of_session,
     folder_names,
@@ -37,20 +37,6 @@ if TYPE_CHECKING:
     from alyxfs.alyx.datasets.snapshot import Snapshot
     from alyxfs.alyx.metadata.cache import Listing, MetadataCache, Record, Row
     from alyxfs.alyx.rest import Filters
-
-
-class Folders(dict[tuple[str, ...], Folder]):
-    """The folders of a session or of the aggregates, by the names that lead to them; never changed.
-
-    Empty where there are no files.
-    """
-
-    def __init__(self, files: Sequence[DataFile], *, is_plain: bool = False) -> None:
-        """``is_plain``: a revision is no folder."""
-        super().__init__(by_folder(files, is_plain=is_plain) if files else ())
-        self.nodes: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
-        """What the tree has made of them, by the identity of its top and the names of the folder."""
-
 
 SESSION_FIELDS = ("lab", "subject", "start_time", "number")
 """Of a session's record: what its place in ``data/`` follows from."""
@@ -202,19 +188,29 @@ class Catalogue:
 
         Those of the tables have no address; :meth:`with_address` finds it.
         """
-        self._asked_at = time.monotonic()
+        if (ready := self.ready_files(place)) is not None:
+            return ready
         contents = await self._contents()
-        if contents is None or place.identity not in contents:
+        if contents is None or place.identity not in contents or self._has_young_record(place.identity):
             return await self._files_of_detail(place)
-        record = self.metadata.known_record("sessions", place.identity)
-        if record is not None and self.metadata.is_fresh("sessions", place.identity, record.fetched_at):
-            return await self._files_of_detail(place)
-        known = self._files.get(place.identity)
-        if known is None or known[0] is not contents:
-            known = (contents, Folders(contents.files(place.identity)))
-            if _count(known) <= REMEMBERED_FILES:
-                self._files[place.identity] = known
+        known = (contents, Folders(contents.files(place.identity)))
+        if _count(known) <= REMEMBERED_FILES:
+            self._files[place.identity] = known
         return known[1]
+
+    def ready_files(self, place: SessionPlace) -> Folders | None:
+        """The same where they are ready, and neither tables nor detail need be asked for; never awaits."""
+        self._asked_at = time.monotonic()
+        session, contents = place.identity, self.index.fresh()
+        known = self._files.get(session)
+        if contents is None or known is None or known[0] is not contents or contents.is_gone(session):
+            return None
+        return None if self._has_young_record(session) else known[1]
+
+    def _has_young_record(self, session: str) -> bool:
+        """Whether more is known of a session than what the tables say."""
+        record = self.metadata.known_record("sessions", session)
+        return record is not None and self.metadata.is_fresh("sessions", session, record.fetched_at)
 
     async def with_address(self, place: SessionPlace, file: DataFile) -> DataFile:
         """A file as it can be opened: with the address that the server, or the user, prefers.
@@ -299,7 +295,8 @@ class Catalogue:
         await self._files_of_detail(place)
 
     async def _contents(self) -> Snapshot | None:
-        return self.index.fresh() or await self.index.current()
+        contents = self.index.fresh()
+        return await self.index.current() if contents is None else contents
 
     async def _files_of_detail(self, place: SessionPlace) -> Folders:
         self._asked_at = time.monotonic()

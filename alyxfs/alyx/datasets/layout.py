@@ -17,7 +17,7 @@ from alyxfs.alyx.identities import identity_of
 from alyxfs.net import quoted_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -100,6 +100,19 @@ def by_folder(files: Iterable[DataFile], *, is_plain: bool = False) -> dict[tupl
         folder.folders.sort()
         folder.files.sort(key=lambda file: (file.name, file.identity))
     return found
+
+
+class Folders(dict[tuple[str, ...], Folder]):
+    """The folders of a session or of the aggregates, by the names that lead to them; never changed.
+
+    Empty where there are no files.
+    """
+
+    def __init__(self, files: Sequence[DataFile], *, is_plain: bool = False) -> None:
+        """``is_plain``: a revision is no folder."""
+        super().__init__(by_folder(files, is_plain=is_plain) if files else ())
+        self.nodes: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
+        """What the tree has made of them, by the identity of its top and the names of the folder."""
 
 
 def names_in_folder(folder: Folder) -> tuple[dict[str, str], dict[str, DataFile]]:

@@ -54,6 +54,10 @@ class Snapshot:
     def __contains__(self, session: str) -> bool:
         return self._told[session] is not None if session in self._told else self._tables.row(session) is not None
 
+    def is_gone(self, session: str) -> bool:
+        """Whether a session, which may be in the tables, turned out to be gone or in no place."""
+        return session in self._told and self._told[session] is None
+
     def __len__(self) -> int:
         told = sum(place is not None for place in self._told.values())
         return self._tables.number_of_sessions - self._replaced.total() + told

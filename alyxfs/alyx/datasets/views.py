@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from cachetools import LRUCache
 
-from alyxfs.alyx.datasets.catalogue import REMEMBERED_SECONDS, Catalogue, Folders
+from alyxfs.alyx.datasets.catalogue import REMEMBERED_SECONDS, Catalogue
+from alyxfs.alyx.datasets.layout import Folders
 from alyxfs.alyx.datasets.revisions import last_before
 from alyxfs.alyx.datasets.snapshot import Snapshot
 
@@ -114,6 +115,10 @@ class View(Generic[Basis]):
         folders = self._made_of(basis, place)
         self._files.put(self, place.identity, basis, folders)
         return folders
+
+    def ready_files(self, place: SessionPlace) -> Folders | None:  # noqa: ARG002 - what they are made of is awaited
+        """See Catalogue."""
+        return None
 
     async def _basis_of(self, place: SessionPlace) -> Basis:
         raise NotImplementedError

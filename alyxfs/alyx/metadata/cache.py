@@ -16,9 +16,10 @@ import trio
 from alyxfs import errors, json_text
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN, Freshness
-from alyxfs.alyx.metadata.listing import Listing, Row, whole
+from alyxfs.alyx.metadata.listing import Listing, whole
 from alyxfs.alyx.metadata.listings import Listings
 from alyxfs.alyx.metadata.records import Record, Records
+from alyxfs.alyx.metadata.row_list import Row
 from alyxfs.alyx.metadata.shared import Shared
 from alyxfs.alyx.metadata.write_behind import WriteBehind
 from alyxfs.alyx.omissions import Omissions
@@ -216,6 +217,7 @@ class MetadataCache:
             "last_error": self._freshness.last_error,
             "listings": len(listings),
             "rows": sum(len(listing.rows) for listing in listings),
+            "walks": [_told(listing) for listing in listings if listing.walk is not None],
             "oldest_listing": min(times, default=None),
             "records_in_memory": len(self._records),
             "remarks": [f"{listing.endpoint}: {remark}" for listing in listings for remark in listing.remarks],
@@ -242,6 +244,14 @@ class MetadataCache:
         schema = await trio.to_thread.run_sync(read_schema, document)
         self._saver.add(lambda: self._store.put_document(_SCHEMA, json_text.compact(document)))
         return schema
+
+
+def _told(listing: Listing) -> dict[str, object]:
+    """A list that is not walked to its end, or not yet."""
+    query = "/".join(f"{name}={value}" for name, value in listing.filters)
+    where = f"{listing.endpoint}/{query}".rstrip("/")
+    about = {"rows": len(listing.rows), "of": listing.count}
+    return {"listing": where, **about, "begun_at": listing.begun_at, "newest_page_at": listing.fetched_at}
 
 
 async def _understood(body: bytes) -> Schema:

@@ -38,6 +38,10 @@ def is_young(asked_at: float, time_to_live: float) -> bool:
     return 0 <= clock.now() - asked_at < time_to_live
 
 
+GONE_ON_WITH = 3600.0
+"""Seconds after its last page for which a long walk is: that of two million rows takes as long."""
+
+
 class Freshness:
     """One for a drive. State changes only in methods that never await."""
 
@@ -89,6 +93,13 @@ class Freshness:
         """The same of what no endpoint stands for."""
         return is_young(asked_at, self.time_to_live)
 
+    def may_go_on(self, endpoint: str, begun_at: float, fetched_at: float) -> bool:
+        """Whether a long walk is gone on with, of which the first and the last page were asked for at these times.
+
+        It takes longer than most times to live, and begun anew it might never end.
+        """
+        return is_young(fetched_at, GONE_ON_WITH) and not self.is_outdated(endpoint, None, begun_at)
+
     @property
     def is_down(self) -> bool:
         """Whether the server could not be reached a moment ago."""
@@ -120,6 +131,10 @@ class Frozen(Freshness):
 
     def outdate(self, endpoint: str, key: str | None) -> None:
         """Nothing changes."""
+
+    def may_go_on(self, endpoint: str, begun_at: float, fetched_at: float) -> bool:  # noqa: ARG002 - of all the same
+        """There is nobody to be asked."""
+        return False
 
     def outdate_details(self, endpoint: str) -> None:
         """Nothing changes."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from alyxfs import clock
+from alyxfs.alyx.metadata.row_list import Row, RowList
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,28 +16,6 @@ if TYPE_CHECKING:
     from alyxfs.alyx.rest import Filters
     from alyxfs.alyx.walk import Walk
     from alyxfs.errors import AlyxfsError
-
-
-BARE_ROW = 650
-"""Bytes of memory of a row besides its texts, with the names that are made of it (measured)."""
-BARE_LISTING = 2000
-"""Bytes of memory of a listing without rows."""
-
-
-@dataclass(slots=True)
-class Row:
-    """What a listing remembers of a record; its content is in the store."""
-
-    key: str
-    """The value of the look-up; for endpoints without one, a name made unique in the listing."""
-    identity: str
-    """Unique in the endpoint: the row's id, or what stands in its address."""
-    modified: float | None
-    """Unix seconds: the server's field, else the first sight of the record's content; None before that."""
-    size: int | None
-    """Exact size of the record file in bytes where the row is the record, else None."""
-    kept: tuple[object, ...]
-    """The values of the fields that a listing keeps of this endpoint (see quirks)."""
 
 
 class Listing:
@@ -52,11 +30,9 @@ class Listing:
     def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:
         self.endpoint = endpoint
         self.filters = filters
-        self.rows: list[Row] = []
+        self.rows = RowList()
         self.made: dict[str, Any] = {}
         """What readers have made of the rows, by a name of theirs: it goes when the rows are laid aside."""
-        self.weight = BARE_LISTING
-        """Bytes of memory, some more or less."""
         self.asked_at = time.monotonic()
         """Monotonic seconds at which a reader last wanted it."""
         self.laid_aside: int | None = None
@@ -74,6 +50,8 @@ class Listing:
         """What was known before, for when the server is gone."""
         self.remarks: list[str] = []
         """Sentences on what the server could not give."""
+        self.kept_pages = self.kept_rows = 0
+        """How much of a long listing is in the store, or on its way there."""
         self._want_more = want_more
         self._wanted = -1
         self._newest_page = 0
@@ -98,6 +76,11 @@ class Listing:
         """Whether a reader has come to the newest page, so that the next one should be fetched."""
         return not self.ended and self._wanted >= self._newest_page
 
+    @property
+    def is_in_the_middle(self) -> bool:
+        """Whether a reader that had rows of it waits for more, which must follow those that it had."""
+        return self._wanted > 0
+
     async def has(self, index: int) -> bool:
         """Wait until ``rows[index]`` is there, or return False once the walk ended; raises the walk's failure."""
         self.asked_at = time.monotonic()
@@ -118,6 +101,9 @@ class Listing:
 
     def find(self, key: str) -> Row | None:
         """The one row with this look-up among those that have come; None also where there are several."""
+        if self.rows.are_named_by_id:
+            position = self.rows.position(key)
+            return None if position is None else self.rows[position]
         for row in self.rows[self._numbered :]:
             self._by_key[row.key] = None if row.key in self._by_key else row
         self._numbered = len(self.rows)
@@ -128,9 +114,20 @@ class Listing:
         if rows:
             self._newest_page = len(self.rows)
             self.rows.extend(rows)
-            self.weight += sum(map(_weight, rows))
         self.fetched_at = fetched_at
         self._wake()
+
+    def take(self, rows: RowList, fetched_at: float) -> None:
+        """Begin with rows that were kept; before any other."""
+        assert not self.rows
+        self.rows, self.made = rows, {}
+        self.fetched_at = fetched_at
+        self._wake()
+
+    def begin(self) -> None:
+        """A walk begins, of which nothing is in the store yet."""
+        self.begun_at = clock.now()
+        self.kept_pages = self.kept_rows = 0
 
     def end(self, failure: AlyxfsError | None = None, *, stale: bool = False) -> None:
         """No more rows will come."""
@@ -143,8 +140,7 @@ class Listing:
     def lay_aside(self) -> None:
         """The rows go, and come again from where a first reader has them from: the store, if it has them."""
         self.laid_aside = len(self.rows)
-        self.rows, self.made, self._by_key, self._numbered = [], {}, {}, 0
-        self.weight = BARE_LISTING
+        self.rows, self.made, self._by_key, self._numbered = RowList(), {}, {}, 0
         self.walk = self.previous = None
         self.complete = False
         self._wanted, self._newest_page = -1, 0
@@ -159,19 +155,7 @@ class Listing:
         self._changed = trio.Event()
 
 
-def _weight(row: Row) -> int:
-    """Bytes of memory."""
-    texts = len(row.key) + (0 if row.identity is row.key else len(row.identity))
-    return BARE_ROW + texts + sum(map(_weight_of_value, row.kept))
-
-
-def _weight_of_value(value: object) -> int:
-    if isinstance(value, str):
-        return len(value)
-    return 8 * len(repr(value)) if isinstance(value, list | dict) else 0
-
-
-async def whole(listing: Listing) -> list[Row]:
+async def whole(listing: Listing) -> RowList:
     """All rows of a listing; raises the walk's failure."""
     while await listing.has(len(listing.rows)):
         await trio.lowlevel.checkpoint()

@@ -11,11 +11,16 @@ import trio
 from alyxfs import clock, errors, json_text
 from alyxfs.alyx.metadata import rows
 from alyxfs.alyx.metadata.freshness import DOWN
-from alyxfs.alyx.metadata.listing import Listing, Row
+from alyxfs.alyx.metadata.listing import Listing
+from alyxfs.alyx.metadata.long_listings import LONG, LongListings
+from alyxfs.alyx.metadata.row_list import RowList
 from alyxfs.alyx.pagination import PageWalk
 from alyxfs.alyx.quirks.reading import quirk_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alyxfs.alyx.metadata.row_list import Row
     from alyxfs.alyx.metadata.shared import Shared
     from alyxfs.alyx.rest import Fetch, Filters
     from alyxfs.alyx.schema.model import Endpoint
@@ -34,6 +39,7 @@ class Listings:
         self._shared = shared
         self._listings: dict[tuple[str, Filters], Listing] = {}
         self._walking: set[Listing] = set()
+        self._long = LongListings(shared)
 
     def get(self, endpoint: str, filters: Filters) -> Listing:
         """The shared walk of a list; a new one when the last is too old, failed, or was served stale."""
@@ -66,12 +72,18 @@ class Listings:
         """Lay aside the rows that nobody asks for, where that costs no request; whether there were some."""
         found = False
         for listing in filter(_is_idle, self.all()):
-            name = _name_of(listing.filters)
-            stored_at = await trio.to_thread.run_sync(self._shared.store.listing_time, listing.endpoint, name)
+            stored_at = await self._stored_at(listing)
             if _is_idle(listing) and self._may_go(listing, stored_at):
                 listing.lay_aside()
                 found = True
         return found
+
+    async def _stored_at(self, listing: Listing) -> float | None:
+        name = _name_of(listing.filters)
+        stored_at = await trio.to_thread.run_sync(self._shared.store.listing_time, listing.endpoint, name)
+        if stored_at is None and len(listing.rows) >= LONG and (walk := await self._long.whole(listing, name)):
+            return walk.fetched_at
+        return stored_at
 
     def _may_go(self, listing: Listing, stored_at: float | None) -> bool:
         """Whether the store has what is to be shown: the same rows, or, for times without the server, some."""
@@ -82,14 +94,16 @@ class Listings:
     def _is_current(self, listing: Listing) -> bool:
         if listing.failure is not None or listing.stale:
             return self._shared.freshness.is_down
+        if listing.walk is not None and len(listing.rows) >= LONG:
+            return self._shared.freshness.may_go_on(listing.endpoint, listing.begun_at, listing.fetched_at)
         return self._shared.freshness.is_fresh(
             listing.endpoint, None, listing.fetched_at
         ) and not self._shared.freshness.is_outdated(listing.endpoint, None, listing.begun_at)
 
     def _shed(self) -> None:
-        total = sum(listing.weight for listing in self._listings.values())
+        total = sum(listing.rows.weight for listing in self._listings.values())
         while total > MEMORY_LIMIT and len(self._listings) > 1:
-            total -= self._listings.pop(next(iter(self._listings))).weight
+            total -= self._listings.pop(next(iter(self._listings))).rows.weight
 
     def _want_more(self, listing: Listing) -> None:
         if listing not in self._walking:
@@ -126,7 +140,10 @@ class Listings:
         if walk is None:
             if await self._load(listing):
                 return
-            walk = listing.walk = self._new_walk(endpoint, listing)
+            walk = self._new_walk(endpoint, listing)
+            listing.begin()
+            await self._long.go_on(listing, _name_of(listing.filters), walk)
+            listing.walk = walk
         asked_at = clock.now()
         page = await walk.more()
         self._shared.freshness.note_answer()
@@ -144,10 +161,17 @@ class Listings:
         for remark in walk.remarks:
             self._shared.omissions.note(listing.endpoint, remark)
         listing.extend(new, asked_at)
+        if not self._shared.freshness.is_outdated(endpoint.name, None, listing.begun_at):
+            self._keep(listing, walk)
         if walk.ended:
             listing.end()
-            if not self._shared.freshness.is_outdated(endpoint.name, None, listing.begun_at):
-                self._shared.saver.add(lambda: self._save(listing))
+
+    def _keep(self, listing: Listing, walk: Walk) -> None:
+        """Have the store keep it: as a whole at its end, or page by page."""
+        if len(listing.rows) >= LONG:
+            self._long.keep(listing, _name_of(listing.filters), walk)
+        elif walk.ended:
+            self._shared.saver.add(lambda: self._save(listing))
 
     def _new_walk(self, endpoint: Endpoint, listing: Listing) -> Walk:
         if unknown := [name for name, _ in listing.filters if name not in endpoint.filters]:
@@ -167,27 +191,47 @@ class Listings:
 
     def _save(self, listing: Listing) -> None:
         body = rows.pack_rows(listing.rows)
-        self._shared.store.put_listing(listing.endpoint, _name_of(listing.filters), body, listing.fetched_at)
+        name = _name_of(listing.filters)
+        self._shared.store.put_listing(listing.endpoint, name, body, listing.fetched_at)
+        self._shared.store.walks.forget(listing.endpoint, name, listing.begun_at)
 
     async def _load(self, listing: Listing, *, stale: bool = False) -> bool:
         """Complete a listing from the store if that is fresh, or need not be; False where it cannot.
 
-        Rows that were laid aside come again however old. Where others have replaced them the listing is no longer the
-        one of its name: what was made of it is not to be taken for new.
+        Rows that were laid aside come again however old.
         """
-        stored = await trio.to_thread.run_sync(self._shared.store.listing, listing.endpoint, _name_of(listing.filters))
-        is_again = listing.laid_aside is not None and stored is not None and stored.fetched_at == listing.fetched_at
-        if listing.laid_aside is not None and not is_again and self.known(listing.endpoint, listing.filters) is listing:
-            del self._listings[listing.endpoint, listing.filters]
-        if stored is None:
+        name = _name_of(listing.filters)
+        stored = await trio.to_thread.run_sync(self._shared.store.listing, listing.endpoint, name)
+        walk = await self._long.whole(listing, name) if stored is None else None
+        kept = stored or walk
+        is_again = self._comes_again(listing, None if kept is None else kept.fetched_at)
+        if kept is None:
             return False
-        if not (stale or is_again or self._shared.freshness.is_fresh(listing.endpoint, None, stored.fetched_at)):
+        if not (stale or is_again or self._shared.freshness.is_fresh(listing.endpoint, None, kept.fetched_at)):
             return False
-        known = await trio.to_thread.run_sync(rows.unpack_rows, stored.body)
+        known: Iterable[Row] | None = None
+        if stored is not None:
+            known = await trio.to_thread.run_sync(rows.unpack_rows, stored.body)
+        elif walk is not None:
+            known = await self._long.rows_of(listing, name, walk)
         if known is None:
             return False
-        _complete(listing, known, stored.fetched_at, stale or (is_again and listing.stale))
+        _complete(listing, known, kept.fetched_at, stale or (is_again and listing.stale))
         return True
+
+    def _comes_again(self, listing: Listing, stored_at: float | None) -> bool:
+        """Whether the store has the rows that were laid aside. Raises FileChanged for who had some of others.
+
+        Where others have replaced them the listing is no longer the one of its name: what was made of it is not to be
+        taken for new.
+        """
+        if listing.laid_aside is None or stored_at == listing.fetched_at:
+            return listing.laid_aside is not None
+        if self.known(listing.endpoint, listing.filters) is listing:
+            del self._listings[listing.endpoint, listing.filters]
+        if listing.is_in_the_middle:
+            raise errors.FileChanged(f"The list of {listing.endpoint} was fetched anew meanwhile: list it again.")
+        return False
 
     async def _end_with_what_is_known(self, listing: Listing) -> bool:
         """Whether anything was known from before."""
@@ -197,10 +241,13 @@ class Listings:
         return True
 
 
-def _complete(listing: Listing, known: list[Row], fetched_at: float, stale: bool) -> None:
+def _complete(listing: Listing, known: Iterable[Row], fetched_at: float, stale: bool) -> None:
     """Add the rows that are known from before and end; what a broken walk brought stays."""
-    seen = {row.identity for row in listing.rows}
-    listing.extend([row for row in known if row.identity not in seen], fetched_at)
+    if isinstance(known, RowList) and not listing.rows:
+        listing.take(known, fetched_at)
+    else:
+        seen = {row.identity for row in listing.rows}
+        listing.extend([row for row in known if row.identity not in seen], fetched_at)
     listing.end(stale=stale)
 
 

@@ -6,8 +6,10 @@ import struct
 from typing import NamedTuple
 
 PLACES = 1 << 15
-_PLACE = struct.Struct("=qqd")
-"""Hash of the record's name, and its measure."""
+WAYS = 8
+"""Places among which each record has its own: with half as many records as places one in 50 finds them all taken."""
+_PLACE = struct.Struct("=qiqd")
+"""Hash of the record's name, which is not 0, part of that of its identity, and its measure."""
 
 
 class Measure(NamedTuple):
@@ -20,7 +22,7 @@ class Measure(NamedTuple):
 
 
 class Measures:
-    """One piece of memory, 24 bytes a record, in which each has its place by its look-up, and may lose it to another.
+    """One piece of memory, 28 bytes a record, in which each has a place by its look-up, and may lose it to another.
 
     As objects of their own they would each keep a page of memory from going back, made as they are among many that go.
     """
@@ -32,23 +34,43 @@ class Measures:
         """Keep the measure of a record."""
         if not self._places:
             self._places = bytearray(PLACES * _PLACE.size)
-        name = hash((endpoint, key, identity))
-        _PLACE.pack_into(self._places, _offset(endpoint, key), name, *measure)
+        name = _name(endpoint, key)
+        offsets = _offsets(name)
+        own = self._first_with(name, offsets)
+        free = self._first_with(0, offsets) if own is None else own
+        offset = offsets[name // PLACES % WAYS] if free is None else free
+        _PLACE.pack_into(self._places, offset, name, _part(identity), *measure)
 
     def get(self, endpoint: str, key: str, identity: str | None) -> Measure | None:
         """The measure of a record."""
-        if not self._places:
+        name = _name(endpoint, key)
+        if not self._places or (offset := self._first_with(name, _offsets(name))) is None:
             return None
-        name, size, modified = _PLACE.unpack_from(self._places, _offset(endpoint, key))
-        return Measure(size, modified) if name == hash((endpoint, key, identity)) else None
+        _, part, size, modified = _PLACE.unpack_from(self._places, offset)
+        return Measure(size, modified) if identity is not None and part == _part(identity) else None
 
     def forget(self, endpoint: str, key: str | None) -> None:
         """Drop the measure of a record; of all, where no record is named."""
         if key is None:
             self._places = bytearray()
-        elif self._places:
-            _PLACE.pack_into(self._places, _offset(endpoint, key), 0, 0, 0.0)
+            return
+        name = _name(endpoint, key)
+        if self._places and (offset := self._first_with(name, _offsets(name))) is not None:
+            _PLACE.pack_into(self._places, offset, 0, 0, 0, 0.0)
+
+    def _first_with(self, name: int, offsets: range) -> int | None:
+        return next((offset for offset in offsets if _PLACE.unpack_from(self._places, offset)[0] == name), None)
 
 
-def _offset(endpoint: str, key: str) -> int:
-    return hash((endpoint, key)) % PLACES * _PLACE.size
+def _name(endpoint: str, key: str) -> int:
+    return hash((endpoint, key)) or 1
+
+
+def _part(identity: str) -> int:
+    return hash(identity) & 0x7FFF_FFFF
+
+
+def _offsets(name: int) -> range:
+    """The places that a record may have."""
+    first = name % (PLACES // WAYS) * WAYS * _PLACE.size
+    return range(first, first + WAYS * _PLACE.size, _PLACE.size)

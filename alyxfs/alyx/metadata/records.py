@@ -128,7 +128,7 @@ class Records:
         """Whether a fresh one is in memory or in the store."""
         name = (endpoint, key, None)
         record = self.known(*name) or await self._stored(name)
-        return record is not None and self._is_fresh(name, record)
+        return record is not None and self._is_fresh(name, record.fetched_at)
 
     def known(self, endpoint: str, key: str, identity: str | None) -> Record | None:
         """The record in memory, however old."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, json_text
 from alyxfs.alyx.identities import UUID, identity_in_url, name_of, named_by
-from alyxfs.alyx.metadata.listing import Row
+from alyxfs.alyx.metadata.row_list import Row
 from alyxfs.alyx.quirks.reading import quirk_of
 from alyxfs.moments import moment_of
 from alyxfs.store import StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from alyxfs.alyx.schema.model import Endpoint
     from alyxfs.store import Store
@@ -136,7 +136,7 @@ def _with(body: bytes, kept: Mapping[str, Any], row_only: Sequence[str]) -> byte
     return body[:-1] + (b"," if len(body) > len(b"{}") else b"") + json_text.compact(more)[1:]
 
 
-def pack_rows(rows: list[Row]) -> bytes:
+def pack_rows(rows: Iterable[Row]) -> bytes:
     """Rows as the store keeps them. Blocks: call in a thread."""
     return json_text.compact([[row.key, row.identity, row.modified, row.size, row.kept] for row in rows])
 

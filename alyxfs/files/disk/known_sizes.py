@@ -19,7 +19,9 @@ class KnownSizes:
 
     def get(self, identity: str, version: str, otherwise: int | None) -> int | None:
         """The true size in bytes if it was learned, else what the database says."""
-        text = self._sizes.get(identity, version) or ""
+        text = self._sizes.get(identity, version)
+        if not text:
+            return otherwise
         size = int(text) if text.isdecimal() and len(text) <= len(str(LARGEST)) else None
         return size if size is not None and size <= LARGEST else otherwise
 

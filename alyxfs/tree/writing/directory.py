@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alyxfs import errors, file_names
@@ -68,7 +67,7 @@ class EditedRecordFile(RecordFile):
         lifetime = 0.0 if is_written else known.lifetime
         is_fixed = self._endpoint.lookup == "id" and self._other_name is None
         name_lifetime = min(known.name_lifetime, DELETABLE_NAME_LIFETIME) if is_fixed else 0.0
-        return replace(known, lifetime=lifetime, name_lifetime=name_lifetime, writable=True)
+        return known._replace(lifetime=lifetime, name_lifetime=name_lifetime, writable=True)
 
     async def open(self, process: int) -> Reader:
         """Its own draft for a program that has one; remember what others were shown: their edits are compared to it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alyxfs import errors
@@ -38,9 +37,9 @@ class EditedPicture(Picture):
 
     def attributes(self) -> Attributes:
         """Writable."""
-        known = replace(super().attributes(), writable=True)
+        known = super().attributes()._replace(writable=True)
         proposed = self._proposed()
-        return known if proposed is None else replace(known, size=len(proposed), is_estimate=False)
+        return known if proposed is None else known._replace(size=len(proposed), is_estimate=False)
 
     async def learn_size(self) -> None:
         """See Picture."""
