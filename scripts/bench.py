@@ -271,6 +271,7 @@ def count_requests() -> None:
 @click.option("--files", default=default_directory().parent / "benchmark", type=click.Path(path_type=Path))
 def share_a_proxy(drives: int, mib: int, runs: int, files: Path) -> None:
     """Read 20 files with drives that share nginx as a caching proxy; needs nginx with its slice module, and curl."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="alyxfs-bench-") as scratch:
         measured = shown(cluster.figures(files, Path(scratch), drives=drives, mib=mib, runs=runs))
     finish(f"{drives} drives behind one proxy", measured)

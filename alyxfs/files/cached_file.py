@@ -17,6 +17,7 @@ from alyxfs import errors
 from alyxfs.files.disk import direct_io
 from alyxfs.files.extents import (
     BLOCK,
+    LARGEST,
     Extent,
     block_count,
     is_present,
@@ -49,6 +50,9 @@ MERGE_GAP = 2 * BLOCK
 """Bytes that may lie between two missing extents for one request to fetch both."""
 DEMAND_PIECE = 2 * 1024 * 1024
 """Bytes of a long read that one request fetches; its parts come over several connections."""
+AHEAD_PIECE = 4 * 1024 * 1024
+"""Bytes of one request ahead of a reader while a caching proxy has to fetch what it is asked for: it does so slice by
+slice, a round trip each, and for several requests at the same time."""
 LONGEST_PART = 1024 * 1024
 """Bytes of a read that are waited for before its reader is woken: what has come need not stay until all has."""
 
@@ -103,12 +107,18 @@ class CachedFile(FileContent):
         started = []
         for extent in extents:
             for hole in merged(self._holes(self._sliced(extent)), MERGE_GAP):
-                for piece in pieces(hole, DEMAND_PIECE) if not background else [hole]:
+                for piece in pieces(hole, self._longest_request(background)):
                     item = Segment(piece, self._owner.memory.buffers, background=background)
                     self.fetches.append(item)
                     DownloadTask(self._owner, self, item).begin()
                     started.append(item)
         return started
+
+    def _longest_request(self, background: bool) -> int:
+        """Bytes."""
+        if not background:
+            return DEMAND_PIECE
+        return AHEAD_PIECE if self.link is not None and self.link.is_filling_proxy else LARGEST
 
     def load(self, extent: Extent) -> list[Segment]:
         """Start to read from disk into memory what is there of this extent; return what was started."""

@@ -23,6 +23,9 @@ SLICE = 1024 * 1024
 """Bytes: ``slice`` in the configuration of the proxy. A smaller one costs the file server a request more often, a
 larger one those who read single rows more bytes."""
 
+OF_CACHE, KEPT = "x-cache-status", "HIT"
+"""The header by which the proxy says whether it had the beginning of an answer."""
+
 
 class FileProxy:
     """Where it is, and the connections to it; ``url`` is its address, of a folder where other things stand beside it.

@@ -24,6 +24,8 @@ class Link:
         """Bytes a second."""
         self.bytes_on_way = 0
         """What the link brings in ROUND_TRIPS; 0 as long as no answer came."""
+        self.is_filling_proxy = False
+        """Whether a caching proxy had to ask the server for what the last answer begins with."""
 
     def answered(self, seconds: float) -> None:
         """An answer has begun so many seconds after its request."""

@@ -14,7 +14,7 @@ from alyxfs.net import failures
 from alyxfs.net.addresses import is_below, server_of
 from alyxfs.net.boundary import Boundary
 from alyxfs.net.connections import make_transport
-from alyxfs.net.file_proxy import SLICE, FileProxy
+from alyxfs.net.file_proxy import KEPT, OF_CACHE, SLICE, FileProxy
 from alyxfs.net.origin import KEPT_FREE, Origin
 from alyxfs.net.proxies import proxies_of
 from alyxfs.net.rate_limit import RateLimit
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from alyxfs.net.addresses import Server
+    from alyxfs.net.answers import StreamedAnswer
     from alyxfs.net.boundary import IpNetwork
     from alyxfs.net.link import Link
     from alyxfs.net.signing import Signature
@@ -97,6 +98,10 @@ class Servers:
     def slice_length(self) -> int:
         """Bytes at whose multiples requests for data files are to begin and end."""
         return 1 if self.file_proxy is None else SLICE
+
+    def has_to_be_fetched(self, answer: StreamedAnswer) -> bool:
+        """Whether the proxy did not have what it answers with, and asks the server slice after slice."""
+        return self.file_proxy is not None and answer.headers.get(OF_CACHE, KEPT) != KEPT
 
     def trust_with_files(self, url: str, authorization: str) -> None:
         """Send this ``Authorization`` with requests for data files to the server of ``url``, and to no other.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 
 import pytest
 import trio
 
 from alyxfs import errors
+from alyxfs.files.cached_file import AHEAD_PIECE
 from alyxfs.net.file_proxy import SLICE
 from caching_proxy import caching_proxy, needs_nginx
 from certificates import TlsServer, write_certificate
@@ -50,14 +52,32 @@ async def test_what_one_has_read_another_gets_from_the_proxy(server, base, tmp_p
     ], "each slice once"
 
 
-async def test_a_small_read_costs_one_slice(server, base, tmp_path):
+async def test_what_the_proxy_has_to_fetch_is_asked_for_in_several_pieces_at_a_time(server, base, tmp_path):
+    """For one request it fetches slice by slice, a round trip each; what it has it gives in few long answers."""
+    content = random.Random(8).randbytes(32 * SLICE)
+    server.files["long.npy"] = File(content)
+    with caching_proxy(tmp_path / "proxy", base) as proxy:
+        for name in ("first", "second"):
+            assert await read(tmp_path / name, proxy, source(server, "long.npy")) == content
+        lengths = {"MISS": [], "HIT": []}
+        for line in proxy.log():
+            first, last = map(int, re.fullmatch(r'"bytes=(\d+)-(\d+)"', line[4]).groups())
+            lengths[line[2]].append(last + 1 - first)
+    assert len(server.requests) == 32, "each slice once"
+    assert sum(lengths["MISS"]) == len(content)
+    assert max(lengths["MISS"]) == AHEAD_PIECE
+    assert max(lengths["HIT"]) == 24 * SLICE
+
+
+async def test_a_small_read_costs_its_slice_alone(server, base, tmp_path):
     with caching_proxy(tmp_path / "proxy", base) as proxy:
         async with opened(tmp_path / "cache", file_proxy=proxy.url) as cache:
             file = await cache.open(source(server, PLACE))
             assert await file.read(SLICE + 500_000, 4096) == CONTENT[SLICE + 500_000 : SLICE + 504_096]
             assert await file.read(SLICE + 900_000, 4096) == CONTENT[SLICE + 900_000 : SLICE + 904_096]
+            assert await file.read(2 * SLICE + 900_000, 4096) == CONTENT[2 * SLICE + 900_000 : 2 * SLICE + 904_096]
             await file.close()
-    assert server.ranges() == [f"bytes={SLICE}-{2 * SLICE - 1}"]
+    assert server.ranges() == [f"bytes={start}-{start + SLICE - 1}" for start in (SLICE, 2 * SLICE)], "not the first"
 
 
 async def test_no_two_users_share(server, base, tmp_path):

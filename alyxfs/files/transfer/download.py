@@ -159,7 +159,8 @@ async def _attempt(
 ) -> None:
     """One request: append what it brings to the fetch. ``is_renewed``: past what a caching proxy keeps."""
     pinned = owner.pinned()
-    headers = response.range_headers(fetch.arrived, fetch.end, pinned)
+    # With If-Range nginx begins at the first slice, whatever is asked: what has changed is seen in the answer, too.
+    headers = response.range_headers(fetch.arrived, fetch.end, None if network.file_proxy is not None else pinned)
     if whole:
         headers = {"Accept-Encoding": "identity, gzip"}
     if is_renewed and network.file_proxy is not None:
@@ -176,6 +177,7 @@ async def _attempt(
             if (asked := requested_pause(answer.status, answer.headers)) is not None:
                 raise _Pause(asked, error) from error
             raise
+        network.link(url).is_filling_proxy = network.has_to_be_fetched(answer)
         await owner.accept(body)
         began, arrived = trio.current_time(), fetch.arrived
         try:
