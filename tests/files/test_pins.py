@@ -45,7 +45,8 @@ def test_a_pin_keeps_its_time_and_name_when_it_is_made_again(tmp_path, path):
 
 def test_a_file_that_was_unpinned_gets_no_name(tmp_path, path):
     eviction.pin({path: 10}, tmp_path)
-    assert eviction.unpin([path]) == 1
+    assert eviction.unpin([path, path.with_name("never pinned")]) == 1
+    assert eviction.unpin([path]) == 0
     eviction.name_pins({path: HERE}, tmp_path)
     assert not pins.is_pinned(path)
     assert pins.kept(tmp_path) == []
