@@ -81,6 +81,13 @@ def test_the_oldest_pin_is_first(tmp_path, path):
     assert [pin.origin.local for pin, _ in pins.kept(tmp_path)] == [(), ("/elsewhere/x.npy",)]
 
 
+def test_pins_of_one_moment_are_told_in_the_order_of_their_paths(tmp_path, path):
+    origins = [HERE, None, HERE._replace(path="data/a"), HERE._replace(path="data/z")]
+    for number, origin in enumerate(origins):
+        pins.write(path.with_name(str(number)), Pin(10, 5.0, origin))
+    assert [one.pin.origin for one in pins.kept(tmp_path)] == [None, origins[2], HERE, origins[3]]
+
+
 def test_of_each_pin_is_told_how_much_is_there(tmp_path, path):
     size = 4 * BLOCK
     blocks = block_file.create(path, "id", "7", Fingerprint(size), Verdict.UNKNOWN)
