@@ -238,13 +238,14 @@ def test_from_a_file_that_says_nothing_of_itself_nothing_is_taken_away(tmp_path)
 def test_who_waits_to_open_a_file_gets_it_before_all_is_taken(tmp_path, monkeypatch):
     path = made(tmp_path)
     monkeypatch.setattr(eviction, "TURN", 2.0)  # however late the other thread gets its turn on a busy machine
-    with path.open("rb") as file, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads:
         evicting = threads.submit(eviction.evict, tmp_path, int((on_disk(tmp_path) - 10.5 * REGION) / eviction.AIM))
         while 0 in there(path):
             assert not evicting.done()
-        fcntl.flock(file, fcntl.LOCK_SH)
+        blocks = block_file.open_existing(path, "1")
         assert not evicting.result(30).is_there
         assert set(range(COUNT)) - set(there(path)) == set(range(eviction.REGIONS_AT_ONCE))
+        blocks.close()
 
 
 @pytest.mark.parametrize("why", ["pinned", "open", "gone"])

@@ -45,7 +45,8 @@ def test_a_pin_keeps_its_time_and_name_when_it_is_made_again(tmp_path, path):
 
 def test_a_file_that_was_unpinned_gets_no_name(tmp_path, path):
     eviction.pin({path: 10}, tmp_path)
-    assert eviction.unpin([path]) == 1
+    assert eviction.unpin([path, path.with_name("never pinned")]) == 1
+    assert eviction.unpin([path]) == 0
     eviction.name_pins({path: HERE}, tmp_path)
     assert not pins.is_pinned(path)
     assert pins.kept(tmp_path) == []
@@ -78,6 +79,13 @@ def test_the_oldest_pin_is_first(tmp_path, path):
     pins.write(other, Pin(10, 1.0, HERE))
     eviction.name_pins({path: HERE._replace(local=("/elsewhere/x.npy",))}, tmp_path)
     assert [pin.origin.local for pin, _ in pins.kept(tmp_path)] == [(), ("/elsewhere/x.npy",)]
+
+
+def test_pins_of_one_moment_are_told_in_the_order_of_their_paths(tmp_path, path):
+    origins = [HERE, None, HERE._replace(path="data/a"), HERE._replace(path="data/z")]
+    for number, origin in enumerate(origins):
+        pins.write(path.with_name(str(number)), Pin(10, 5.0, origin))
+    assert [one.pin.origin for one in pins.kept(tmp_path)] == [None, origins[2], HERE, origins[3]]
 
 
 def test_of_each_pin_is_told_how_much_is_there(tmp_path, path):
