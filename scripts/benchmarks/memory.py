@@ -97,7 +97,7 @@ def scale(sizes: tuple[int, ...]) -> Iterator[Figure]:
                     seconds = _seconds_to_list(drive / "data")
                     yield Figure(f"{name}first ls data", f"{seconds:.1f} s", "<= 15 s", seconds <= 15)
                     more = time.monotonic()
-                    until(lambda: _status(drive)["cache_tables"]["used"], "the tables", patience=300)
+                    until(lambda: _uses_tables(drive), "the tables", patience=300)  # noqa: B023
                     more = time.monotonic() - more
                     yield Figure(f"{name}until the tables are read", f"{more:.1f} s more", "any", met=True)
                 with mounted(alyx.url, home, **CREDENTIALS) as drive:
@@ -127,6 +127,11 @@ def scale(sizes: tuple[int, ...]) -> Iterator[Figure]:
 def _status(drive: Mounted) -> dict[str, Any]:
     status: dict[str, Any] = json.loads((drive / ".alyxfs" / "status.json").read_text(encoding="utf-8"))
     return status
+
+
+def _uses_tables(drive: Mounted) -> bool:
+    os.listdir(drive / "data")  # where a question has failed, only who looks again makes the drive ask again
+    return bool(_status(drive)["cache_tables"]["used"])
 
 
 def _seconds_to_list(directory: Path) -> float:
