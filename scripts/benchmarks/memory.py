@@ -97,7 +97,7 @@ def scale(sizes: tuple[int, ...]) -> Iterator[Figure]:
                     seconds = _seconds_to_list(drive / "data")
                     yield Figure(f"{name}first ls data", f"{seconds:.1f} s", "<= 15 s", seconds <= 15)
                     more = time.monotonic()
-                    until(lambda: _uses_tables(drive), "the tables", patience=300)  # noqa: B023
+                    until(lambda: _uses_tables(drive), "the tables", patience=300)
                     more = time.monotonic() - more
                     yield Figure(f"{name}until the tables are read", f"{more:.1f} s more", "any", met=True)
                 with mounted(alyx.url, home, **CREDENTIALS) as drive:
