@@ -10,6 +10,7 @@ scripts/bench.py files           # all files of 2.4 million datasets as one tabl
 scripts/bench.py find            # all their files in data/, cold and warm, from the server's cache tables
 scripts/bench.py memory          # of a drive after walks and reads, and when it is idle again: eight minutes
 scripts/bench.py cluster         # eight drives behind one caching proxy, beside eight curls
+scripts/bench.py rows            # a listing of two million records, with a kill in the middle: time, memory, requests
 scripts/bench.py scale           # 60 thousand and 2.4 million datasets side by side: time, speed and memory
 """
 
@@ -36,7 +37,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
 from alyxfs.demo.server import default_directory, running_demo
-from benchmarks import cluster, fetching, filetables, machine, memory, peers, report, requests, walks
+from benchmarks import cluster, fetching, filetables, longlisting, machine, memory, peers, report, requests, walks
 from benchmarks.datafiles import FORMS, GIB, make_files
 from benchmarks.library import running_library
 from benchmarks.medium import MEDIUM_WORKLOADS
@@ -290,6 +291,13 @@ def measure_memory(scale: int) -> None:
 def compare_sizes(sizes: tuple[int, ...]) -> None:
     """Measure a small and a large server side by side; their tables are made up."""
     finish("Scale", shown(memory.scale(sizes)))
+
+
+@benchmarks.command("rows")
+@click.option("--rows", default=2_000_000, help="How many the list of datasets has: 1000 a request.")
+def list_rows(rows: int) -> None:
+    """List millions of records, with a kill in the middle, from a server that makes them up."""
+    finish(f"A listing of {rows} rows", shown(longlisting.figures(rows)))
 
 
 def shown(figures: Iterable[memory.Figure | cluster.Figure]) -> list[tuple[str, str, str, bool]]:

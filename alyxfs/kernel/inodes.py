@@ -23,8 +23,8 @@ class _Known:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.content = node.content
-        """Which content the inode stands for, where its node says so."""
+        self.content = hash(node.content)
+        """Which content the inode stands for, where its node says so, else 0: the text would take four times that."""
         self.lookups = 0
         """How often the kernel was given it, less what it has forgotten."""
         self.asked_at = 0.0
@@ -57,7 +57,7 @@ class Inodes:
         """The inode number of a node; a collision of hashes moves the later node to another number."""
         content = node.content
         known = self._known.get(node.number)
-        if known is not None and known.node is node and known.content == content:
+        if known is not None and known.node is node and known.content == hash(content):
             return node.number
         attempt = node.identity
         if not attempt:
@@ -69,7 +69,7 @@ class Inodes:
             number = int.from_bytes(digest, "big") >> 1 | 0x100
             holder = self._known.get(number)
             if holder is None or (
-                holder.content == content and (holder.node is node or holder.node.identity == node.identity)
+                holder.content == hash(content) and (holder.node is node or holder.node.identity == node.identity)
             ):
                 return number
             attempt += "\0"
@@ -96,7 +96,7 @@ class Inodes:
     def is_outdated(self, number: int) -> bool:
         """Whether the node has another content by now, and so another number."""
         known = self._known.get(number)
-        return known is not None and known.content not in {"", known.node.content}
+        return known is not None and known.content not in {0, hash(known.node.content)}
 
     def node(self, number: int) -> Node:
         """The node that the kernel means."""

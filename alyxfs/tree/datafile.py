@@ -64,20 +64,21 @@ class DataTree(Protocol):
 class DataFileNode(File):
     """A data file; its bytes come from the file server, through the cache."""
 
-    __slots__ = ("_identity", "_tree", "file", "number")
+    __slots__ = ("_folder", "_name", "_tree", "file", "number")
 
     is_fetched = True
 
-    def __init__(self, tree: DataTree, identity: str, file: DataFile) -> None:
+    def __init__(self, tree: DataTree, folder: str, name: str, file: DataFile) -> None:
+        """``folder``: where it is shown, below the drive, and its ``name`` there: texts that others have, too."""
         self.number = 0
         self._tree = tree
-        self._identity = identity
+        self._folder, self._name = folder, name
         self.file = file
 
     @property
     def identity(self) -> str:
         """The path below the drive."""
-        return self._identity
+        return f"{self._folder}/{self._name}"
 
     @property
     def content(self) -> str:
@@ -156,11 +157,11 @@ class DataFileNode(File):
 
     def source(self) -> Source:
         """The file as far as it is known without asking."""
-        return self._source(self.file, self._identity)
+        return self._source(self.file, self.identity)
 
     async def source_with_address(self) -> Source:
         """The file as it can be opened."""
-        return self._source(await self._tree.with_address(self.file, self._is_here), self._identity)
+        return self._source(await self._tree.with_address(self.file, self._is_here), self.identity)
 
     async def _is_here(self) -> bool:
         """Whether some of it is on this machine, which must do where the server is away."""
@@ -203,7 +204,7 @@ class DataFileNode(File):
         """What a copy of it elsewhere must be told of: ``path``, ``size`` (bytes), ``md5`` (None where not known) …"""
         file = self.file
         return {
-            "path": self._identity,
+            "path": self.identity,
             "size": self.attributes().size,
             "dataset": file.identity,
             "session": self.session,
@@ -232,8 +233,7 @@ class DataFileNode(File):
 
     def _neighbour_sources(self) -> list[Source]:
         neighbours = sorted(self._tree.neighbours(self.file), key=lambda file: file.name)
-        folder = self._identity.rpartition("/")[0]
-        places = [f"{folder}/{file_names.encode(file.name)}" for file in neighbours]
+        places = [f"{self._folder}/{file_names.encode(file.name)}" for file in neighbours]
         return [
             self._source(file, place, with_neighbours=False) for file, place in zip(neighbours, places, strict=True)
         ]

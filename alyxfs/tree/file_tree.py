@@ -342,7 +342,7 @@ def _folder_children(tree: FileTree, path: tuple[str, ...], contents: Folders) -
     for name, inner in folders.items():
         children[name] = _FolderDirectory(tree.data, tree, f"{identity}/{name}", (*path, inner))
     for name, file in files.items():
-        children[name] = DataFileNode(tree, f"{identity}/{name}", file)
+        children[name] = DataFileNode(tree, identity, name, file)
     if tree.shows_inflated:
         children.update(inflated_files(children))
     contents.nodes[tree.identity, path] = children

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.walks import processor_of
 from large_alyx import DATASETS_A_SESSION, large_alyx
-from mounted import mounted
+from mounted import mounted, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,22 +96,42 @@ def scale(sizes: tuple[int, ...]) -> Iterator[Figure]:
                 with mounted(alyx.url, home, **CREDENTIALS) as drive:
                     seconds = _seconds_to_list(drive / "data")
                     yield Figure(f"{name}first ls data", f"{seconds:.1f} s", "<= 15 s", seconds <= 15)
+                    more = time.monotonic()
+                    until(lambda: _uses_tables(drive), "the tables", patience=300)
+                    more = time.monotonic() - more
+                    yield Figure(f"{name}until the tables are read", f"{more:.1f} s more", "any", met=True)
                 with mounted(alyx.url, home, **CREDENTIALS) as drive:
                     seconds = _seconds_to_list(drive / "data")
                     yield Figure(f"{name}mounted again, ls data", f"{seconds:.2f} s", "<= 1 s", seconds <= 1)
                     time.sleep(IDLE)
                     before = drive.memory()
                     yield Figure(f"{name}idle", _mib(drive), "<= 200 MiB", before <= 200 * MIB)
+                    taken = processor_of(drive.process.pid)
                     files, seconds = _walked(drive / "data")
-                    speeds.append(files / seconds)
+                    taken = processor_of(drive.process.pid) - taken
+                    speeds.append(files / taken)
                     assert files == sessions * DATASETS_A_SESSION + 2, files  # and the tables themselves
                     least = 0.8 * speeds[0]
-                    bar = f">= {least:,.0f} a second" if len(speeds) > 1 else "any"
-                    yield Figure(f"{name}find", f"{speeds[-1]:,.0f} files a second", bar, speeds[-1] >= least)
+                    yield Figure(f"{name}find", f"{files / seconds:,.0f} files a second", "any", met=True)
+                    bar = f">= {least:,.0f}" if len(speeds) > 1 else "any"  # others use the machine, too
+                    yield Figure(f"{name}  a second of processor", f"{speeds[-1]:,.0f} files", bar, speeds[-1] >= least)
                     yield Figure(f"{name}right after it", _mib(drive), "any", met=True)
+                    inodes = _status(drive)["inodes"]
+                    each = (drive.memory() - before) / inodes
+                    yield Figure(f"{name}  bytes for each of {inodes:,} inodes", f"{each:.0f}", "any", met=True)
                     time.sleep(IDLE)
                     more = (drive.memory() - before) / MIB
                     yield Figure(f"{name}{IDLE:g} s later", f"{more:+.0f} MiB", "<= 50 MiB more", more <= 50)
+
+
+def _status(drive: Mounted) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads((drive / ".alyxfs" / "status.json").read_text(encoding="utf-8"))
+    return status
+
+
+def _uses_tables(drive: Mounted) -> bool:
+    os.listdir(drive / "data")  # where a question has failed, only who looks again makes the drive ask again
+    return bool(_status(drive)["cache_tables"]["used"])
 
 
 def _seconds_to_list(directory: Path) -> float:

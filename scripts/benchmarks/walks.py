@@ -44,9 +44,9 @@ class Walk(NamedTuple):
 
 def walk(directory: Path, process: int) -> Walk:
     """Find all files below a directory, on a drive that this process serves."""
-    before, started = _processor(process), time.monotonic()
+    before, started = processor_of(process), time.monotonic()
     listed = subprocess.run(["find", ".", "-type", "f"], cwd=directory, stdout=subprocess.PIPE, check=True).stdout
-    return Walk(listed, time.monotonic() - started, _processor(process) - before)
+    return Walk(listed, time.monotonic() - started, processor_of(process) - before)
 
 
 def figures(demo: Demo) -> Iterator[tuple[str, str, str, bool]]:
@@ -105,7 +105,7 @@ def _asked_by_kernel(drive: Mounted) -> int:
     return sum(asked.get(name, 0) for name in OF_A_WALK)
 
 
-def _processor(process: int) -> float:
+def processor_of(process: int) -> float:
     """Seconds of user and system time that a process has taken."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

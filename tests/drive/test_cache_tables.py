@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -22,8 +23,10 @@ import trio
 from alyxfs.alyx.datasets.cache_archive import convert_tables, publish_tables, unpack_tables
 from alyxfs.alyx.datasets.cache_tables import COLUMNS, TablesUnusableError, newest_folder, read_tables
 from alyxfs.alyx.datasets.delta import Delta, unpack_delta
+from alyxfs.alyx.datasets.index import PATIENCE, DatasetIndex
 from alyxfs.alyx.datasets.layout import SessionPlace, file_of_dataset
 from alyxfs.alyx.datasets.snapshot import Snapshot
+from alyxfs.tasks import background_tasks
 from asking import Asking
 from mounted import mounted, run_alyxfs, until
 from other_python import WITHOUT_PYARROW, python_with
@@ -142,6 +145,25 @@ def test_opening_files_of_a_session_costs_no_request_of_the_api(demo, drive):
     for name in names:
         assert (place / name).read_bytes().startswith(b"\x93NUMPY")
     assert asked(demo) == []
+
+
+@pytest.mark.trio
+async def test_readers_wait_for_tables_that_come_slowly_once_together(tmp_path, autojump_clock):
+    """Those of a large database take longer than anybody waits: each look after that would wait as long."""
+
+    class Slow:
+        async def load(self):
+            await trio.sleep_forever()
+
+    metadata = SimpleNamespace(is_fresh=lambda *_: False, on_outdated=None)
+    async with background_tasks() as tasks:
+        index = DatasetIndex(None, None, metadata, tmp_path, tasks)
+        index._can_read, index._kept = True, Slow()
+        began = trio.current_time()
+        assert await index.current() is None
+        assert trio.current_time() - began == PATIENCE
+        assert await index.current() is None
+        assert trio.current_time() - began == PATIENCE
 
 
 def test_ones_tables_stand_at_the_root_byte_for_byte(drive, archive):

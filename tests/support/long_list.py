@@ -39,8 +39,9 @@ def long_list(rows: int) -> Iterator[SmallAlyx]:
 
 
 def offsets(asked: Sequence[str]) -> list[int]:
-    """From which row on each page was asked for."""
-    return [int(path.partition("offset=")[2].partition("&")[0]) for path in asked if path.startswith("/datasets?")]
+    """From which row on each page was asked for; a page of one row is asked for its count."""
+    pages = [path for path in asked if path.startswith("/datasets?") and "limit=1&" not in path]
+    return [int(path.partition("offset=")[2].partition("&")[0]) for path in pages]
 
 
 def _row(number: int) -> dict[str, Any]:

@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 ONE_WALK = 1.0
 """Seconds for which all of this serves, however short the time to live: for one path the kernel asks for each name."""
-PATIENCE = 15.0
-"""Seconds that a reader waits for the tables before the API, or what was known before, has to do."""
+PATIENCE = 12.0
+"""Seconds from the first reader on that all wait for the tables before the API, or what was known, has to do."""
 FAILURE_PAUSE = 30.0
 """Seconds after a failure before the server is asked again."""
 COMPARISON_PATIENCE = 100.0
@@ -86,6 +86,7 @@ class DatasetIndex:
         """Under way."""
         self._doubtful: dict[str, set[str]] = {}
         self._refreshed: trio.Event | None = None
+        self._patience_ends = 0.0  # trio time
         self._note = ""
         metadata.on_outdated = self._was_outdated
 
@@ -103,8 +104,9 @@ class DatasetIndex:
             return self._contents
         if self._refreshed is None:
             self._refreshed = trio.Event()
+            self._patience_ends = trio.current_time() + PATIENCE
             self._tasks.start(self._refresh, failed=self._refresh_failed, ended=self._refresh_ended)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_at(self._patience_ends):
             await self._refreshed.wait()
         return self._contents
 
@@ -238,13 +240,11 @@ class DatasetIndex:
             lifetimes = (self._metadata.time_to_live_of(endpoint) for endpoint in ("sessions", "datasets"))
             until = max(asked_at + min(lifetimes), clock.now() + ONE_WALK)
             self._fresh_until = until if self._is_fresh(asked_at) else 0.0
+            self._note = self._note if self._tables is not None else "The server has no cache tables."
         except (errors.AlyxfsError, TablesUnusableError) as error:
             self._refresh_failed(error)
             if self._contents is None and self._tables is not None and isinstance(error, DOWN):
                 self._contents = await trio.to_thread.run_sync(Snapshot, self._tables, self._changes)
-        else:
-            if self._tables is None:
-                self._note = "The server has no cache tables."
 
     def _refresh_failed(self, error: Exception) -> None:
         if isinstance(error, errors.AccessDenied):
