@@ -46,9 +46,12 @@ class NamedListing:
     """
 
     def __init__(self, rows: list[Row]) -> None:
-        self._rows = rows
+        self.rows = rows
         self._names: list[str] = []
         self._positions: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
 
     def at(self, position: int) -> str:
         """The name of the row at this position, which has come."""
@@ -60,10 +63,10 @@ class NamedListing:
         """The row of this name among those that have come."""
         self._catch_up()
         position = self._positions.get(name)
-        return None if position is None else self._rows[position]
+        return None if position is None else self.rows[position]
 
     def _catch_up(self) -> None:
-        rows = self._rows
+        rows = self.rows
         for position in range(len(self._names), len(rows)):
             name = self._free_name(rows[position])
             self._names.append(name)
@@ -321,6 +324,7 @@ class ListingEntries:
     def __init__(self, directory: EndpointDirectory, listing: Listing) -> None:
         self._directory = directory
         self.listing = listing
+        self._named = named(listing)
 
     def ready(self, position: int) -> bool:
         """Whether the row's page has come."""
@@ -328,6 +332,9 @@ class ListingEntries:
 
     async def at(self, position: int) -> tuple[str, Node, int] | None:
         """Wait for the row's page."""
-        if not await self.listing.has(position):
-            return None
-        return named(self.listing).at(position), self._directory.record_file(self.listing.rows[position]), position + 1
+        rows = self.listing.rows
+        if self._named.rows is not rows or position >= len(self._named):
+            if not await self.listing.has(position):
+                return None
+            self._named, rows = named(self.listing), self.listing.rows
+        return self._named.at(position), self._directory.record_file(rows[position]), position + 1
