@@ -327,6 +327,8 @@ class ListingEntries:
     def __init__(self, directory: EndpointDirectory, listing: Listing) -> None:
         self._directory = directory
         self.listing = listing
+        self._rows, self._asked_for = listing.rows, 0
+        """What the listing had when it was asked last, and how many rows: once a page, not for each entry."""
 
     def ready(self, position: int) -> bool:
         """Whether the row's page has come."""
@@ -334,6 +336,8 @@ class ListingEntries:
 
     async def at(self, position: int) -> tuple[str, Node, int] | None:
         """Wait for the row's page."""
-        if not await self.listing.has(position):
-            return None
-        return named(self.listing).at(position), self._directory.record_file(self.listing.rows[position]), position + 1
+        if position >= self._asked_for or self._rows is not self.listing.rows:
+            if not await self.listing.has(position):
+                return None
+            self._rows, self._asked_for = self.listing.rows, len(self.listing.rows)
+        return named(self.listing).at(position), self._directory.record_file(self._rows[position]), position + 1
