@@ -1,4 +1,7 @@
-"""Whether, and when, something that failed is tried again. Pure: who tries keeps count and sleeps."""
+"""When something that failed is tried again, and after which failures at all. Pure: who tries keeps count and sleeps.
+
+That only what cannot change anything is tried again is decided where it is sent (client, files/transfer/download).
+"""
 
 from __future__ import annotations
 
