@@ -54,6 +54,7 @@ NOT_HERE = {
     "edit_row": "one row of `alyxfs edit`, which tells its failure; see tests/writing/test_bulk_edits",
     "_write_for_ever": "with --trace alone; begun anew it writes again, and so does the end of the drive",
     "look_up": "one name of a drive of a manifest, whose failure is its directory's; see tests/cli/test_reproducing",
+    "_connect_ahead": "the demo's files are too small for it, and nobody waits for it; see tests/files/test_reading",
     "_from_disk": "what lies on the disk is read ahead in pieces larger than the demo's files; see tests/files",
 }
 

@@ -265,7 +265,7 @@ def test_it_ends_with_the_drive_and_leaves_the_journal(demo_of_its_own, tmp_path
         write(room.file("sessions", session), narrative="as it would be")
         assert b"as it would be" in room.file("sessions", session).read_bytes()
         os.listdir(room.drive / "sessions")
-        assert list((home / ".cache" / "alyxfs").rglob("known-copy-*.sqlite"))
+        assert list((home / ".cache" / "alyxfs").rglob("known-copy-*/*.sqlite"))
     assert not list((home / ".cache" / "alyxfs").rglob("known-copy-*"))
     with mounted(demo.url, home, "--rw", *FAST) as drive:
         real = Writing(drive, demo, Asking(demo.url), home)
