@@ -130,7 +130,8 @@ def _status(drive: Mounted) -> dict[str, Any]:
 
 
 def _uses_tables(drive: Mounted) -> bool:
-    os.listdir(drive / "data")  # where a question has failed, only who looks again makes the drive ask again
+    # Labs are a list of their own: it is sessions that are looked for in the tables, as soon as somebody asks.
+    os.listdir(next((drive / "data").glob("lab*")) / "Subjects")
     return bool(_status(drive)["cache_tables"]["used"])
 
 
