@@ -121,9 +121,8 @@ class Kernel(pyfuse3.Operations):
         if directory.is_rewound(start_id):
             await within(self.deadline, directory.look_again())
         for own, number, position in directory.own_names(start_id):
-            if not pyfuse3.readdir_reply(
-                token, own, own_entry(number), position
-            ):  # the kernel counts no look-up of these
+            # The kernel counts no look-up of these.
+            if not pyfuse3.readdir_reply(token, own, own_entry(number), position):
                 return
         position, given = max(start_id, OWN), start_id < OWN
         if (known := directory.known(position)) is not None:

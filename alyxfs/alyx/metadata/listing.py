@@ -22,9 +22,10 @@ class Listing:
     """The rows of a list, as far as they are known.
 
     ``rows`` only grows, ``_by_key`` after it in :meth:`find`; and with ``complete``, ``failure``, ``stale`` and
-    ``fetched_at`` it changes only in :meth:`extend` and :meth:`end`, which never await and wake the readers. ``walk``
-    and ``previous`` belong to whoever fetches the pages. Rows that nobody asks for are laid aside, all at once and
-    between two awaits: after one, a row is looked for by :meth:`has` or after :meth:`ready`.
+    ``fetched_at`` it changes only in :meth:`extend`, :meth:`take` and :meth:`end`, which never await and wake the
+    readers, and in :meth:`lay_aside`. ``walk`` and ``previous`` belong to whoever fetches the pages. Rows that nobody
+    asks for are laid aside, all at once and between two awaits: after one, a row is looked for by :meth:`has` or after
+    :meth:`ready`.
     """
 
     def __init__(self, endpoint: str, filters: Filters, want_more: Callable[[Listing], None]) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from alyxfs.alyx.walk import Walk
 
 MEMORY_LIMIT = 256 * 1024**2
-"""Bytes of all listings together kept in memory: some 400,000 rows. Listings used longest ago go first."""
+"""Bytes of all listings together kept in memory: some 400,000 rows, or four million that are named by their ids.
+Listings used longest ago go first."""
 REMEMBERED_SECONDS = 60.0
 """How long rows are in memory that nobody asks for: the store gives some 100,000 a second."""
 

@@ -27,14 +27,18 @@ _WHOLE = b""
 
 
 class LongListings:
-    """What the store has of them. State: ``kept_rows`` and ``kept_pages`` of a listing change in :meth:`keep` alone."""
+    """What the store has of them.
+
+    State: ``kept_rows`` and ``kept_pages`` of a listing change in :meth:`keep` and :meth:`go_on`, and begin
+    anew with its walk.
+    """
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
     def keep(self, listing: Listing, name: str, walk: Walk) -> None:
         """Have the store keep what has come since the last time; never awaits. ``name`` is that of its filters."""
-        if len(listing.rows) < LONG or not isinstance(walk, PageWalk):
+        if not isinstance(walk, PageWalk):
             return
         state = None if walk.ended else walk.state()
         if state is None and not walk.ended:
