@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from alyxfs.kernel.open_directory import OpenDirectory
+    from alyxfs.tree import Attributes
 
 
 @dataclass(eq=False)
@@ -75,6 +76,18 @@ class Handles:
     def is_open(self, number: int) -> bool:
         """Whether any program has this inode open."""
         return number in self._of_inode
+
+    def size_of(self, number: int, attributes: Attributes, thread: int) -> int:
+        """Bytes: those of a program's own draft, the exact ones of a record, else of its last reader; see TableFile."""
+        if not self.is_open(number):
+            return attributes.size
+        if (writer := self.writer_of(number, thread)) is not None:
+            return writer.size
+        if attributes.is_growing and not self.is_open_by(number, thread):
+            return attributes.size
+        reader = self.newest_reader(number)
+        is_exact_record = attributes.writable and not attributes.is_estimate
+        return attributes.size if reader is None or is_exact_record else reader.size
 
     def is_written(self, number: int) -> bool:
         """Whether a program has this inode open for writing."""

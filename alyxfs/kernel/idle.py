@@ -3,7 +3,10 @@
 By itself Linux forgets a name only when the machine is short of memory, and until then every inode is kept here, too.
 From Linux 6.18 on it can be told to prune inodes (FUSE_NOTIFY_PRUNE in fs/fuse/dev.c): it forgets those that no program
 uses. It takes no lock for that which a request under way could hold, so that a thread may wait for it (see
-``alyxfs.kernel.invalidation``). An older kernel refuses, and forgets when it wants to.
+``alyxfs.kernel.invalidation``). An older kernel refuses, and forgets when it wants to: then only the numbers of inodes
+are kept here, and what they stand for is found again when it asks (see ``alyxfs.kernel.inodes``).
+
+What is idle goes after a while. Of very many inodes, as after a walk through millions of files, most go at once.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import trio
 from alyxfs.net import release_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from alyxfs.kernel.inodes import Inodes
     from alyxfs.tree import Drive
@@ -42,6 +45,10 @@ MOST_ROUNDS = 6
 """So long what was forgotten waits for a quiet one."""
 IDLE_WITH_PAGES = 900.0
 """The same of data files that were read: with the inode goes what the page cache holds of it."""
+MANY = 100_000
+"""Inodes, at some 700 bytes each, beyond which those that were known first go ..."""
+A_MOMENT = 2.0
+"""... as soon as nobody has asked for them for so many seconds. Nobody walks more than that in this time."""
 PRUNED_AT_ONCE = 250
 """Inodes: it takes the kernel some 3 ms to forget them."""
 
@@ -53,35 +60,53 @@ _COUNT = struct.Struct("=IIQ")
 """struct fuse_notify_prune_out: number of inodes, which follow it, and two fields that are not used."""
 
 
-async def give_back_for_ever(inodes: Inodes, drive: Drive) -> None:
+class Pruner:
+    """Lets go of inodes: the kernel forgets them, or, where it cannot be told so, their nodes are dropped here."""
+
+    def __init__(self, inodes: Inodes, is_open: Callable[[int], bool]) -> None:
+        self.inodes = inodes
+        self._is_open = is_open
+        self._device: int | None = None
+        self._is_refused = False
+        """Whether the kernel has said that it cannot be told so."""
+
+    async def let_go(self, numbers: Sequence[int]) -> None:
+        """Of those that no program uses; for as long as the drive is mounted."""
+        self._device = self._device or kernel_device()
+        rest = iter(numbers)
+        while not self._is_refused and (some := list(itertools.islice(rest, PRUNED_AT_ONCE))):
+            self._is_refused = self._device is None or not await trio.to_thread.run_sync(prune, self._device, some)
+        if self._is_refused:
+            self.inodes.drop(numbers, self._is_open)
+
+
+async def give_back_for_ever(pruner: Pruner, drive: Drive) -> None:
     """Give back what is idle, round after round."""
-    device, most, waited = kernel_device(), 0, 0
+    inodes, most, waited = pruner.inodes, 0, 0
     given_back = looked = time.process_time()
     while True:
         await trio.sleep(ROUND)
-        most = max(most, len(inodes))
-        if device is not None and not await _prune(device, inodes.idle(IDLE, IDLE_WITH_PAGES)):
-            device = None
+        most = max(most, inodes.with_node)
+        await pruner.let_go(inodes.idle(IDLE, IDLE_WITH_PAGES))
         # The kernel forgets a moment after it was told: what it does not say by now is seen in the next round.
-        if await drive.forget_idle() or 2 * len(inodes) < most or waited:
+        if await drive.forget_idle() or 2 * inodes.with_node < most or waited:
             waited += 1
         before, looked = looked, time.process_time()
         is_worth_it = waited > 0 or looked - given_back > BUSY
         if waited > MOST_ROUNDS or (is_worth_it and looked - before < QUIET):
-            most, waited = len(inodes), 0
+            most, waited = inodes.with_node, 0
             inodes.shrink()
             gc.collect()  # also frees what Python keeps for new tuples, each of which holds a page of memory
             await trio.to_thread.run_sync(release_unused)
             given_back = time.process_time()
 
 
-async def _prune(device: int, numbers: Sequence[int]) -> bool:
-    """Make the kernel forget those that no program uses; False where it cannot be told so."""
-    rest = iter(numbers)
-    while some := list(itertools.islice(rest, PRUNED_AT_ONCE)):
-        if not await trio.to_thread.run_sync(prune, device, some):
-            return False
-    return True
+async def keep_few_for_ever(pruner: Pruner) -> None:
+    """See to it that a walk through very many files does not add them all up."""
+    while True:
+        await trio.sleep(A_MOMENT / 2)
+        if (excess := pruner.inodes.with_node - MANY) > 0:
+            await pruner.let_go(pruner.inodes.idle(A_MOMENT, IDLE_WITH_PAGES, most=excess))
 
 
 def prune(device: int, numbers: Sequence[int]) -> bool:

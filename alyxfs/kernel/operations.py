@@ -17,6 +17,7 @@ from alyxfs.kernel.attributes import entry_of, is_owner, own_entry, space_of
 from alyxfs.kernel.crawlers import Crawlers
 from alyxfs.kernel.failures import answered_at_once, bounded, handled, within
 from alyxfs.kernel.handles import Handles
+from alyxfs.kernel.idle import Pruner
 from alyxfs.kernel.inodes import Inodes
 from alyxfs.kernel.invalidation import Invalidation, forget_attributes
 from alyxfs.kernel.looks import Looks
@@ -60,6 +61,7 @@ class Kernel(pyfuse3.Operations):
         self._cache_directory = cache_directory
         self.deadline = deadline  # seconds that any operation may take
         self._open = Handles()
+        self.pruner = Pruner(self.inodes, self._open.is_open)
         self.subjects = Subjects(self.inodes, self._open, drive.errors)
         self._looks = Looks()
         self.crawlers = Crawlers(are_allowed=allow_crawlers)
@@ -75,7 +77,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
-        directory = self._directory(parent_inode)
+        directory = await self._directory(parent_inode)
         node = await directory.lookup(decoded(name))
         number = self.inodes.number(node)
         entry = self._entry(number, attributes := node.attributes(), ctx.pid)
@@ -86,8 +88,9 @@ class Kernel(pyfuse3.Operations):
     @answered_at_once
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """The attributes of an inode; never a request to the server."""
+        node = await self._node(inode)
         self._refuse_if_outdated(inode)
-        return self._entry(inode, self.inodes.node(inode).attributes(), ctx.pid)
+        return self._entry(inode, node.attributes(), ctx.pid)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         """The kernel drops names. It gets no answer, so nothing may be raised."""
@@ -100,7 +103,7 @@ class Kernel(pyfuse3.Operations):
     @answered_at_once
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """The target of a link."""
-        node = self.inodes.node(inode)
+        node = await self._node(inode)
         if not isinstance(node, Link):
             raise pyfuse3.FUSEError(errno.EINVAL)
         return node.target.encode("utf-8", "surrogatepass")
@@ -108,7 +111,7 @@ class Kernel(pyfuse3.Operations):
     @answered_at_once
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory; an endpoint's first page is fetched here, so that its errors show."""
-        directory = self._directory(inode)
+        directory = await self._directory(inode)
         self._refuse_strangers(directory, ctx)
         if (entries := directory.entries_at_hand()) is None:
             entries = await bounded(self.deadline, directory.entries())
@@ -158,8 +161,8 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         """Open a file for reading; the kernel keeps its pages as long as the content is the same."""
+        node = await self._node(inode)
         self._refuse_if_outdated(inode)
-        node = self.inodes.node(inode)
         if not isinstance(node, File):
             raise pyfuse3.FUSEError(errno.EISDIR)
         self._refuse_strangers(node, ctx)
@@ -193,7 +196,7 @@ class Kernel(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Make a file and open it."""
         process = process_of(ctx.pid)
-        node, writer = await self._directory(parent_inode).create(decoded(name), process)
+        node, writer = await (await self._directory(parent_inode)).create(decoded(name), process)
         number = self.inodes.number(node)
         is_paged = self._is_paged(number, node, flags)
         self.inodes.errors.pop(node.identity, None)
@@ -214,7 +217,7 @@ class Kernel(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """A new size; times, owner and mode belong to the server, so changes of them are passed over in silence."""
-        node = self.inodes.node(inode)
+        node = await self._node(inode)
         if fields.update_size:
             writer = self._open.reader(fh) if fh is not None else self._open.writer_of(inode, ctx.pid)
             if writer is not None and isinstance(writer, Writable):
@@ -252,7 +255,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         """Remove a file."""
-        await self._directory(parent_inode).unlink(decoded(name), process_of(ctx.pid))
+        await (await self._directory(parent_inode)).unlink(decoded(name), process_of(ctx.pid))
 
     @handled
     async def rename(
@@ -267,9 +270,9 @@ class Kernel(pyfuse3.Operations):
         """Give a file another name."""
         if flags & ~RENAME_NOREPLACE:
             raise pyfuse3.FUSEError(errno.EINVAL)
-        await self._directory(parent_inode_old).rename(
+        await (await self._directory(parent_inode_old)).rename(
             decoded(name_old),
-            self._directory(parent_inode_new),
+            await self._directory(parent_inode_new),
             decoded(name_new),
             process_of(ctx.pid),
             replace=not flags & RENAME_NOREPLACE,
@@ -280,7 +283,7 @@ class Kernel(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Make a link."""
-        node = await self._directory(parent_inode).symlink(decoded(name), os.fsdecode(target))
+        node = await (await self._directory(parent_inode)).symlink(decoded(name), os.fsdecode(target))
         number = self.inodes.number(node)
         entry = self._entry(number, node.attributes())
         self.inodes.remember(number, node, parent_inode)
@@ -347,7 +350,7 @@ class Kernel(pyfuse3.Operations):
         return [name.encode() for name in await self._extended_attributes(inode)]
 
     async def _extended_attributes(self, number: int) -> dict[str, str]:
-        node = self.inodes.node(number)
+        node = await self._node(number)
         return await extended_attributes.values_of(node, self.inodes.errors.get(node.identity))
 
     def _refuse_if_outdated(self, number: int) -> None:
@@ -363,8 +366,14 @@ class Kernel(pyfuse3.Operations):
         if not is_owner(ctx.uid) and node.attributes().private:
             raise errors.AccessDenied(f"{node.identity} is for the owner of the drive alone.")
 
-    def _directory(self, number: int) -> Directory:
-        node = self.inodes.node(number)
+    async def _node(self, number: int) -> Node:
+        if self.inodes.is_dropped(number):
+            await within(self.deadline, self.inodes.find_again(number))
+            self._refuse_if_outdated(number)
+        return self.inodes.node(number)
+
+    async def _directory(self, number: int) -> Directory:
+        node = await self._node(number)
         if not isinstance(node, Directory):
             raise pyfuse3.FUSEError(errno.ENOTDIR)
         return node
@@ -383,17 +392,5 @@ class Kernel(pyfuse3.Operations):
         return not shows_drafts or (access == os.O_RDWR and not self._open.is_written(number))
 
     def _entry(self, number: int, attributes: Attributes, thread: int = 0) -> pyfuse3.EntryAttributes:
-        size = self._size(number, attributes, thread)
+        size = self._open.size_of(number, attributes, thread)
         return entry_of(number, attributes, size, writable_drive=self.drive.is_writable)
-
-    def _size(self, number: int, attributes: Attributes, thread: int) -> int:
-        """That of a program's own draft, the exact one of a record, else that of its last reader; see TableFile."""
-        if not self._open.is_open(number):
-            return attributes.size
-        if (writer := self._open.writer_of(number, thread)) is not None:
-            return writer.size
-        if attributes.is_growing and not self._open.is_open_by(number, thread):
-            return attributes.size
-        reader = self._open.newest_reader(number)
-        is_exact_record = attributes.writable and not attributes.is_estimate
-        return attributes.size if reader is None or is_exact_record else reader.size

@@ -41,7 +41,8 @@ class Subjects:
         if is_plain and operation in {"lookup", "getxattr"}:
             return
         number = self._inode(operation, args)
-        if number in self._inodes and (not _name(args) or isinstance(error, errors.NeverFound)):
+        is_known = number in self._inodes and not self._inodes.is_dropped(number)
+        if is_known and (not _name(args) or isinstance(error, errors.NeverFound)):
             self._inodes.errors[self._inodes.node(number).identity] = str(error)
         # The same sentence for each file: it is counted, and pushes nothing else out of the log.
         path = "data" if isinstance(error, errors.CrawlerRefused) else self.path(operation, args)

@@ -22,6 +22,7 @@ from alyxfs.tree.node import (
     Reader,
     Writable,
     Writer,
+    entries_of,
 )
 from alyxfs.tree.only import Only
 from alyxfs.tree.tables import Tables
@@ -46,5 +47,6 @@ __all__ = [
     "Tables",
     "Writable",
     "Writer",
+    "entries_of",
     "read_of",
 ]

@@ -67,6 +67,7 @@ class DataFileNode(File):
     __slots__ = ("_folder", "_name", "_tree", "file", "number")
 
     is_fetched = True
+    is_found_again = True
 
     def __init__(self, tree: DataTree, folder: str, name: str, file: DataFile) -> None:
         """``folder``: where it is shown, below the drive, and its ``name`` there: texts that others have, too."""

@@ -50,6 +50,8 @@ class DataFolder(Directory):
 
     __slots__ = ("_data", "_identity", "_modified")
 
+    is_found_again = True
+
     def __init__(self, data: Data, identity: str, modified: float) -> None:
         self._data = data
         self._identity = identity

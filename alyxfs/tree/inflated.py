@@ -20,6 +20,7 @@ class InflatedNode(File):
     __slots__ = ("_header", "_identity", "_recording")
 
     is_fetched = True
+    is_found_again = True
 
     def __init__(self, identity: str, recording: DataFileNode, header: DataFileNode) -> None:
         self._identity = identity

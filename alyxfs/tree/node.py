@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from alyxfs import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 FOREVER = 3600.0
 """Seconds that the kernel may keep what cannot change while the drive is mounted."""
@@ -54,6 +54,9 @@ class Node:
 
     number = 0
     """The inode number by which the kernel knows it, where that is kept: to work it out takes a hash."""
+
+    is_found_again = False
+    """Whether the entries of its directory lead to it again, and nothing is lost that it holds: it may be dropped."""
 
     def keep_number(self, number: int) -> None:
         """For those that are kept from one listing to the next."""
@@ -273,6 +276,15 @@ class BytesReader:
 
     async def close(self) -> None:
         """See Reader."""
+
+
+async def entries_of(directory: Directory) -> AsyncGenerator[Node, None]:
+    """What a directory shows, without the names; raises what opening and reading it raises."""
+    entries, position = await directory.entries(), 0
+    while (found := await entries.at(position)) is not None:
+        _, node, position = found
+        if node is not None:
+            yield node
 
 
 def no_such_name(name: str, where: str) -> errors.NotFound:

@@ -64,6 +64,56 @@ def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
         assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())
 
 
+def test_where_the_kernel_does_not_forget_little_more_than_numbers_is_kept(tmp_path):
+    """Kernels before Linux 6.18: whatever they hold is found again, by name, by descriptor and as working directory."""
+    program = str(Path(impatient_drive.__file__))
+    (tmp_path / "home").mkdir()
+    with (
+        large_alyx(SESSIONS, tmp_path) as alyx,
+        in_front(alyx.url, tmp_path / "home", program, OLD_KERNEL="yes", **CREDENTIALS) as (process, path),
+    ):
+        found = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
+        files = [Path(os.fsdecode(line)) for line in found.stdout.splitlines()]
+        some = [file for file in files if "lab" in file.parts[-8:][0] or file.suffix == ".npy"][:: FILES // 50]
+        before = [(file, file.stat()) for file in some]
+        directory = os.open(some[0].parent, os.O_RDONLY)
+        with subprocess.Popen(
+            ["sh", "-c", "read line; ls"], cwd=some[0].parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as shell:
+            walked, held = memory(process), inodes(path)
+            process.send_signal(signal.SIGUSR1)
+            most = walked - 300 * FILES
+            until(lambda: memory(process) < most, f"{most:,} bytes, of {walked:,}", patience=60)
+            assert inodes(path) > 0.99 * held > FILES, "the kernel holds them still"
+            assert os.fstat(directory).st_ino == os.stat(some[0].parent).st_ino
+            assert some[0].name in os.listdir(directory)
+            names, _ = shell.communicate(b"\n", timeout=30)
+            assert some[0].name in os.fsdecode(names).split()
+        os.close(directory)
+        assert [(file, file.stat()) for file in some] == before
+        again = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
+        assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())
+        assert "ERROR" not in (tmp_path / "home/output").read_text()
+
+
+def test_a_walk_through_very_many_files_does_not_add_them_up(tmp_path):
+    program = str(Path(impatient_drive.__file__))
+    (tmp_path / "home").mkdir()
+    with (
+        large_alyx(SESSIONS, tmp_path) as alyx,
+        in_front(alyx.url, tmp_path / "home", program, FEW_INODES="2000", **CREDENTIALS) as (_, path),
+    ):
+        held, counted = [], 0
+        for folder, _, files in os.walk(path / "data"):
+            counted += len(files)
+            if files and len(Path(folder).parts) % 2:
+                held.append(inodes(path))
+        assert counted == FILES
+        if "cannot be told to forget" in (tmp_path / "home/output").read_text():
+            pytest.skip("this kernel forgets when it wants to (Linux 6.18 can be told)")
+        assert max(held) < FILES / 2, held
+
+
 def test_listings_and_records_leave_memory_and_come_back_without_a_request(tmp_path):
     """Also with the same sizes: what ``ls -l`` has shown of a record that was read stays."""
     program = str(Path(impatient_drive.__file__))

@@ -1,7 +1,12 @@
-"""``alyxfs`` whose drives give all memory back at once after a SIGUSR1: ``python impatient_drive.py mount …``."""
+"""``alyxfs`` whose drives give all memory back at once after a SIGUSR1: ``python impatient_drive.py mount …``.
+
+With ``OLD_KERNEL`` in the environment the kernel refuses to be told to forget, as those before Linux 6.18 do; with
+``FEW_INODES=N`` the drive finds so many of them too many.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 
 from alyxfs.alyx.datasets import catalogue
@@ -10,6 +15,10 @@ from alyxfs.cli import main
 from alyxfs.kernel import idle
 
 idle.ROUND = 0.5
+if "OLD_KERNEL" in os.environ:
+    idle._PRUNE = 99  # nothing that Linux knows
+if "FEW_INODES" in os.environ:
+    idle.MANY, idle.A_MOMENT = int(os.environ["FEW_INODES"]), 0.1
 catalogue.REMEMBERED_SECONDS = 1.0
 
 
