@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = 256 * 1024**2
 """Bytes of all listings together kept in memory: some 400,000 rows, or four million that are named by their ids.
 Listings used longest ago go first."""
-REMEMBERED_SECONDS = 60.0
+REMEMBERED_SECONDS = 30.0
 """How long rows are in memory that nobody asks for: the store gives some 100,000 a second."""
 
 
