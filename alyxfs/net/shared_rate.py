@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import errno
+import fcntl
 import logging
 import math
 import os
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from alyxfs import errors, file_locks
+from alyxfs import errors
 from alyxfs.private_files import claim_folder, open_file
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ class SharedRate:
     async def _reserve(self) -> bool:
         """Have a turn reserved. False where the file cannot be used."""
         while (turn := await self._take()) is not None:
-            at = trio.current_time() + turn.at - self._clock()
+            # The clock may have been set since.
+            at = trio.current_time() + min(turn.at - self._clock(), BELIEVED)
             if turn.is_reserved:
                 self._reserved = at
                 return True
@@ -223,7 +225,7 @@ class SharedRate:
             if os.fstat(descriptor).st_size != LENGTH:
                 os.ftruncate(descriptor, LENGTH)
         finally:
-            file_locks.close(descriptor)
+            os.close(descriptor)  # what a file server says to what was written may come here
         return turn
 
     def _lock(self, descriptor: int) -> None:
@@ -231,7 +233,7 @@ class SharedRate:
         ends = time.monotonic() + LOCKED
         while True:
             try:
-                file_locks.lock(descriptor, self.path, alone=True)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() > ends:
                     raise OSError(errno.EAGAIN, "other drives keep it locked", str(self.path)) from error
