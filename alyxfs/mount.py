@@ -48,6 +48,7 @@ from alyxfs.tree import Catalogue, Drive, EditingSession, Tables
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from alyxfs.alyx.auth import Account
     from alyxfs.alyx.metadata.access import Access
     from alyxfs.alyx.metadata.cache import MetadataCache
     from alyxfs.alyx.rest import Api
@@ -134,9 +135,9 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
                 file_proxy=settings.file_proxy,
             )
         )
-        network.origin(plan.server, RateLimit(requests_per_minute=settings.requests_per_minute))
-        _trust_file_server(network, settings)
         account = account_of(plan)
+        network.origin(plan.server, _limit_of_user(plan, account))
+        _trust_file_server(network, settings)
         forget_secret_variables()  # fusermount and what else is started here has no use for them
         known = await stack.enter_async_context(open_known(plan, place.server, network, account))
         api, store, metadata = known.api, known.store, known.metadata
@@ -165,7 +166,11 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
         drive = Drive(metadata, known.schema, catalogue, files, Tables(place.server, tasks), releases, plan.only)
         socket = stack.enter_context(socket_place())
         drive.control_socket = str(socket)
-        drive.cache_remarks = lambda: [one for one in (place.remark, files.disk.trouble, store.trouble) if one]
+        drive.cache_remarks = lambda: [
+            one
+            for one in (place.remark, files.disk.trouble, store.trouble, network.trouble_of_limit(plan.server))
+            if one
+        ]
         editor = staging = None
         state = USER_STATE / "servers" / folder_name(plan.server)
         if settings.writable:
@@ -205,6 +210,15 @@ async def _serve_from(plan: Plan, place: CachePlace, ready: Ready, manager: Serv
             allow_other=settings.allow_other,
             read_ahead=settings.kernel_read_ahead,
         )
+
+
+def _limit_of_user(plan: Plan, account: Account) -> RateLimit:
+    """What the server is asked by all drives of this account together, as it counts by account.
+
+    They share the directory of the state: a cache may be of one job alone, but the home is that of all nodes, mostly.
+    """
+    name = folder_name(f"{plan.server}#{account.user or ''}")
+    return RateLimit(requests_per_minute=plan.settings.requests_per_minute, shared_in=USER_STATE / "requests" / name)
 
 
 async def _allow_writing(

@@ -91,7 +91,11 @@ class Settings:
         "seconds",
     )
     requests_per_minute: float = _option(
-        520.0, "Requests that the server is asked at most; Alyx throttles at 550 a minute.", "requests", least=1
+        520.0,
+        "Requests that the server is asked at most, by all drives of yours that share a home; Alyx throttles at 550 a "
+        "minute.",
+        "requests",
+        least=1,
     )
     file_connections: int = _option(16, "Connections to a file server at a time.", "connections", least=1, most=1000)
     kernel_read_ahead: int = _option(

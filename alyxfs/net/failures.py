@@ -66,6 +66,16 @@ def throttled(base: str, pause: float, url: str) -> errors.Throttled:
     )
 
 
+def no_turn(base: str, url: str) -> errors.Throttled:
+    """We ask the server no more in a minute than it bears, and this request had no turn in its time."""
+    return errors.Throttled(
+        f"{base} was not asked in time: too many requests of yours wait for their turn, in this drive or in others "
+        "(--requests-per-minute). Try again.",
+        status=429,
+        url=shown(url),
+    )
+
+
 def words(error: Exception) -> str:
     """What an exception says, as a part of a sentence."""
     return reason(error).rstrip(".")

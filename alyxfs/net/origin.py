@@ -11,9 +11,8 @@ import trio
 from alyxfs import errors
 from alyxfs.net.addresses import shown
 from alyxfs.net.connections import make_request
-from alyxfs.net.failures import FAILURES, throttled
+from alyxfs.net.failures import FAILURES, no_turn, throttled
 from alyxfs.net.link import Link
-from alyxfs.net.rate_limit import RequestRate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -64,7 +63,7 @@ class Origin:
         self.limiter = trio.CapacityLimiter(limit.connections)
         self.turns = trio.CapacityLimiter(max(1, limit.connections - KEPT_FREE))
         """See Network.turn."""
-        self.rate = RequestRate(limit.requests_per_minute) if limit.requests_per_minute else None
+        self.rate = limit.rate()
         self.file_authorization: str | None = None
         """The ``Authorization`` with which its data files are asked for."""
         self.file_folder = ""
@@ -140,7 +139,10 @@ class Origin:
         once would only come to the same wall again.
         """
         if self.rate is not None:
-            await self.rate.wait_for_turn()
+            with trio.move_on_at(ends - LAST_WORDS) as scope:
+                await self.rate.wait_for_turn()
+            if scope.cancelled_caught:
+                raise no_turn(self.base, url)
         while (pause := self.paused_until - trio.current_time()) > 0:
             if self.paused_until > ends:
                 await trio.sleep(max(0.0, ends - LAST_WORDS - trio.current_time()))

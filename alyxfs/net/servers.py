@@ -191,6 +191,11 @@ class Servers:
         rate = self.origin(url).rate
         return 0 if rate is None else rate.waiting
 
+    def trouble_of_limit(self, url: str) -> str:
+        """Why other drives do not count for the limit of this server, as a sentence; empty where they do."""
+        rate = self.origin(url).rate
+        return "" if rate is None else rate.trouble
+
     def headers_for(
         self, origin: Origin, given: Mapping[str, str], method: str, url: str, of_file: bool
     ) -> dict[str, str]:

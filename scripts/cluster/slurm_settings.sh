@@ -8,7 +8,7 @@
 : "${ALYXFS_PLACE:=/run/alyxfs}"       # a folder of the node, made anew when it starts; not /tmp where jobs have their own
 : "${ALYXFS_SCRATCH:=/var/cache/alyxfs}" # on a local disk: the cache, one for each user, for all of a user's jobs
 : "${ALYXFS_CACHE_LIMIT:=20}"          # GiB of each
-: "${ALYXFS_DRIVES:=20}"               # without a snapshot: so many drives share what one user may ask of the server
+: "${ALYXFS_DRIVES:=1}"                # without a snapshot, where nodes do not share the homes: the number of nodes
 : "${ALYXFS_WANTED:=alyxfs}"           # jobs whose comment has this word get a drive (sbatch --comment=alyxfs); empty: all
 
 user=${SLURM_JOB_USER:-$(id -un)}
