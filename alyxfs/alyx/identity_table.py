@@ -16,6 +16,8 @@ _SIZE = 16
 _PARTS = 256
 """Of a million UUIDs each has 4,000, which are put into a larger table in some milliseconds."""
 _FREE = -1
+_EMPTY = array("i", [_FREE])
+"""A part in which nothing stands, of all tables: most lists are short, and there may be hundreds."""
 
 
 class IdentityTable:
@@ -26,7 +28,7 @@ class IdentityTable:
         self._texts: dict[str, int] = {}
         """Positions of those that are no UUIDs."""
         self._text_at: dict[int, str] = {}
-        self._parts = [array("i", [_FREE]) for _ in range(_PARTS)]
+        self._parts = [_EMPTY] * _PARTS
         self._counts = [0] * _PARTS
 
     def __len__(self) -> int:
@@ -82,9 +84,11 @@ class IdentityTable:
         part, place = self._place(packed, key)
         if part[place] != _FREE:
             return False
+        number = key % _PARTS
+        if part is _EMPTY:
+            part = self._parts[number] = _EMPTY[:]
         part[place] = position
         self._packed += packed
-        number = key % _PARTS
         self._counts[number] += 1
         if 3 * self._counts[number] > 2 * len(part):
             self._grow(number)

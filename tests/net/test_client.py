@@ -66,9 +66,8 @@ async def test_an_error_that_is_kept_holds_no_body(server):
             with pytest.raises(errors.AnswerTooLarge) as caught:
                 await get(network, server, largest=len(CONTENT) - 1)
             assert caught.value.__traceback__ is not None
-            with trio.fail_after(10):  # the server, in a thread of this process, lets go of its own a moment later
-                while tracemalloc.get_traced_memory()[0] > len(CONTENT) / 2:
-                    await trio.sleep(0.01)
+            # The server, in a thread of this process, lets go of its own a moment later.
+            await until(lambda: tracemalloc.get_traced_memory()[0] < len(CONTENT) / 2)
         finally:
             tracemalloc.stop()
 
