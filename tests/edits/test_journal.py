@@ -49,7 +49,9 @@ def test_a_write_is_entered_step_by_step(journal):
 def test_a_write_knows_the_last_one_that_undid_it(journal):
     first = journal.prepare(SERVER, "save", "labs", "x", "PATCH")
     assert journal.undone_by(first) is None
-    undone = [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first) for _ in range(3)]
+    undone = [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first)]
+    assert journal.undone_by(first) == undone[0]
+    undone += [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first) for _ in range(2)]
     journal.record(undone[2], State.REFUSED)
     assert journal.undone_by(first) == undone[1]
     assert journal.undone_by(undone[0]) is None
@@ -74,6 +76,14 @@ def test_documents_come_back_exactly(journal):
     number = journal.prepare(SERVER, "save", "labs", "x", "PATCH", before=document)
     before = journal.entry(number).before
     assert repr(before) == repr(document)
+
+
+def test_what_is_no_text_comes_back_byte_for_byte(journal):
+    content = os.urandom(500)
+    number = journal.prepare(SERVER, "create", "notes", "new", "POST", draft=content)
+    assert journal.entry(number).draft == content
+    journal.record(number, State.STAGED, picture=content[::-1], draft=content * 2)
+    assert (journal.entry(number).picture, journal.entry(number).draft) == (content[::-1], content * 2)
 
 
 def test_writes_of_a_living_process_are_not_interrupted(journal):
@@ -188,6 +198,29 @@ def test_a_file_that_is_no_journal_is_refused(path):
     path.write_bytes(b"this is no database, but it is long enough to look like a file" * 20)
     with pytest.raises(errors.ConfigurationError, match=str(path)):
         Journal(path)
+
+
+def test_a_journal_whose_pages_are_damaged_is_told_by_whatever_reads_or_writes_it(path):
+    journal = Journal(path)
+    journal.prepare(SERVER, "save", "labs", "x", "PATCH")
+    journal.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    journal = Journal(path)
+    for use in (
+        journal.entries,
+        lambda: journal.entry(1),
+        lambda: journal.interrupted(SERVER),
+        lambda: journal.staged(SERVER),
+        lambda: journal.write_set(1),
+        lambda: journal.prepare(SERVER, "save", "labs", "x", "PATCH"),
+    ):
+        with pytest.raises(errors.ConfigurationError) as refusal:
+            use()
+        assert f"The journal {path} cannot be used (" in str(refusal.value)
+        assert "nothing is changed without it" in str(refusal.value)
+    assert count_staged(path, SERVER) == 0
+    journal.close()
 
 
 def test_a_newer_layout_is_refused(path):
