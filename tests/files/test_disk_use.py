@@ -122,7 +122,11 @@ async def test_what_was_not_used_for_long_goes_and_it_is_known_what_stays(tmp_pa
     os.utime(old, (0, 1))
     size = new.stat().st_blocks * 512
     disk, held = disk_of(tmp_path, int(1.5 * size))
+    assert disk.occupied == 0
+    written = File((0, 3))
+    disk.to_record(written)
     await disk.tidy()
+    assert written.recorded == [[(0, 3)]], "or what was used a moment ago would go"
     assert (old.exists(), new.exists()) == (False, True)
     assert disk.occupied == size
     assert held.forgotten == 1, "files that are open for nobody are no hindrance"
@@ -150,6 +154,8 @@ async def test_where_all_that_is_there_must_stay_nothing_is_written_until_there_
 async def test_a_disk_that_refused_and_has_room_is_tried_before_it_is_trusted(tmp_path):
     with poor_disk(tmp_path / "source", tmp_path / "disk") as broken:
         disk, _ = disk_of(broken.path)
+        await disk.tidy()
+        assert "write" not in broken.recover(), "one that refused nothing is not troubled"
         broken.fail(0, errno.EROFS, for_ever=True, only="write")
         disk.refused(NO_SPACE)
         await disk.tidy()
@@ -220,16 +226,22 @@ async def test_the_directory_is_looked_at_each_minute_and_at_once_when_it_is_tol
         assert len(looks) == 3, "a refusal is a reason to make room"
         await trio.sleep(TIDY_PAUSE / 2)
         assert len(looks) == 3, "once"
+        for _ in range(20):
+            disk.refused(NO_SPACE)
+            await trio.sleep(0.1)
+        assert len(looks) <= 3 + 3, "a second apart, however often it is told"
         nursery.cancel_scope.cancel()
 
 
-async def test_memory_is_given_back_once_nothing_comes_any_more(tmp_path, autojump_clock):
-    file = File()
+async def test_what_was_written_is_recorded_and_memory_given_back_once_nothing_comes_any_more(tmp_path, autojump_clock):
+    file, written = File(), File((0, 3))
     disk, held = disk_of(tmp_path, 1 << 30, file)
+    disk.to_record(written)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(disk.record_for_ever)
         await trio.sleep(3.5 * RECORD_PAUSE)
         assert held.released == 0, "nothing has come"
+        assert written.recorded == [[(0, 3)]]
         file.fetches = [Fetch()]
         await trio.sleep(3 * RECORD_PAUSE)
         assert held.released == 0, "it is coming"
@@ -241,4 +253,6 @@ async def test_memory_is_given_back_once_nothing_comes_any_more(tmp_path, autoju
         disk.wrote(10)  # what came and went between two looks is a reason, too
         while held.released < 2:  # noqa: ASYNC110 - the clock goes on while a thread is busy: no sleep is long enough
             await trio.sleep(RECORD_PAUSE)
+        await trio.sleep(3 * RECORD_PAUSE)
+        assert held.released == 2
         nursery.cancel_scope.cancel()
