@@ -111,10 +111,13 @@ class StoreFile:
         self._open_again()
         writer = self._writer
         try:
-            with self._writer_lock, transaction(writer):
-                writer.executemany(statement, values)
-                self._tidy(writer)
-            if not self._is_in_memory:
+            with self._writer_lock:
+                before = writer.total_changes
+                with transaction(writer):
+                    writer.executemany(statement, values)
+                    self._tidy(writer)
+                has_written = writer.total_changes != before  # else the disk was asked for nothing
+            if has_written and not self._is_in_memory:
                 self.trouble = ""
         except _FAILURES as error:
             if is_damage(error):

@@ -55,6 +55,19 @@ def test_what_a_disk_refuses_is_kept_in_memory_until_it_takes_it(tmp_path):
         opened.close()
 
 
+def test_what_changes_nothing_is_no_sign_that_the_disk_takes_things_again(tmp_path):
+    with poor_disk(tmp_path / "source", tmp_path / "disk") as disk:
+        opened = Store(disk.path / "cache" / "store.sqlite")
+        disk.fail(0, errno.ENOSPC, for_ever=True)
+        opened.put_records("labs", [record("1")])
+        opened.forget_listing("labs", "")
+        assert "is full" in opened.trouble
+        disk.recover()
+        opened.put_records("labs", [record("1")])
+        assert not opened.trouble
+        opened.close()
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT], ids=errno.errorcode.get)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_whatever_write_of_it_fails_nothing_is_raised_and_it_goes_on(tmp_path, error, for_ever):

@@ -63,6 +63,27 @@ def test_what_the_machine_refuses_is_told_with_what_to_do(demo, place, cause):
     assert "defect" not in done.stderr
 
 
+def test_a_kernel_that_lets_nobody_set_its_read_ahead_is_told_and_nothing_stays_mounted(demo, tmp_path):
+    """In a container, as a rule: /sys is read-only there, also for root."""
+    (tmp_path / "drive").mkdir()
+    script = """mount -o remount,ro,bind /sys || mount --bind -o ro /sys /sys
+    "$@"; echo "exit code $?"; findmnt --noheadings --types fuse.alyxfs "$PWD/drive" || echo "nothing is mounted"
+    """
+    command = [sys.executable, "-m", "alyxfs", "mount", "--kernel-read-ahead", "1024", demo.url, "drive"]
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command],
+        env=environment(tmp_path, PYTHONPATH=str(ROOT), ALYXFS_USER="demo", ALYXFS_PASSWORD="demo"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-2:] == ["exit code 3", "nothing is mounted"], done.stdout + done.stderr
+    told = "alyxfs: The kernel's read-ahead cannot be set (Read-only file system): it takes root."
+    assert done.stderr.splitlines() == [told]
+
+
 def test_settings_that_cannot_be_read_are_told(place):
     (place / "home/.config/alyxfs").mkdir(parents=True)
     (place / "home/.config").chmod(0o700)

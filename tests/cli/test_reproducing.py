@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+import stranger
 from alyxfs import crate, errors
 from alyxfs.cli.listed_files import read_manifest
 from alyxfs.cli.report_page import Report, page
@@ -290,6 +291,25 @@ def test_trace_says_what_it_cannot_watch(shared_drive, tmp_path):
     assert (refused.returncode, refused.stderr) == (3, f"alyxfs: There is no process {gone.pid}.\n")
     refused = run_alyxfs(home, "trace", *drive, "--so-far")
     assert (refused.returncode, refused.stderr) == (1, "alyxfs: This drive was not mounted with --trace.\n")
+
+
+@stranger.needs_root
+def test_trace_without_a_drive_runs_nothing(tmp_path):
+    """In a mount namespace: other tests have drives mounted."""
+    script = 'umount --all --lazy --types fuse.alyxfs; exec "$@"'
+    command = [sys.executable, "-m", "alyxfs", "trace", "touch", "has-run"]
+    refused = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = "alyxfs: No drive of yours is mounted here that could be watched.\n"
+    assert (refused.returncode, refused.stderr) == (3, told)
+    assert not (tmp_path / "has-run").exists()
 
 
 ANALYSIS = """

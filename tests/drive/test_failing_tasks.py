@@ -33,8 +33,9 @@ SUPPORT = Path(__file__).parents[1] / "support"
 SESSION = "data/cortexlab/Subjects/KS001/2023-01-02/001"
 ALLOWED = {errno.EIO, errno.ENOENT, errno.ESTALE}
 """What a program may be told: the failure itself, and what follows where a write was cut off."""
-WHILE_FAILING = 100.0
-"""Seconds that everything together may take while one task fails."""
+HANGS = 200.0
+"""Seconds after which a round does not go on: an operation that waits for a task that failed would, for ever. How long
+a round takes, some ten seconds, is a matter of what else the machine does."""
 NOT_HERE = {
     "announce": "the mount is refused with its error, see test_a_mount_that_cannot_be_announced_is_refused",
     "_cancel_on_signals": "begun anew it waits for the next signal",
@@ -185,7 +186,7 @@ class Room:
         os.utime(self._copy, (self._rounds, self._rounds))  # so that it must be hashed again
         arguments = map(str, (self.drive.path, self._rounds, self._session, self._other, SESSION))
         done = subprocess.run(
-            [sys.executable, "-c", EVERYTHING, *arguments], capture_output=True, text=True, timeout=100, check=False
+            [sys.executable, "-c", EVERYTHING, *arguments], capture_output=True, text=True, timeout=HANGS, check=False
         )
         assert done.returncode == 0, done.stderr
         with contextlib.suppress(errors.AlyxfsError):
@@ -210,7 +211,6 @@ def test_every_task_may_fail(changing, home, step):
             with drive.victim(victim, step):
                 told = room.use()
             assert told <= ALLOWED, victim
-            assert time.monotonic() - began < WHILE_FAILING, victim
             assert os.listdir(drive.path / "subjects")
             until(lambda: room.file.read_bytes() == room.content, f"the reading after {victim}")
             failed = drive.names("failed")

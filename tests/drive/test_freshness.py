@@ -60,7 +60,7 @@ def test_times_to_live_are_endpoints_with_seconds():
 def test_a_web_server_that_says_alyx_is_away_counts_as_away(demo_directory, home):
     with (
         running_demo(demo_directory, largest_file_mb=2, control=True) as demo,
-        mounted(demo.url, home, "--time-to-live", "0.1", "--deadline", "2") as drive,
+        mounted(demo.url, home, "--time-to-live", "0.1") as drive,
     ):
 
         def status():

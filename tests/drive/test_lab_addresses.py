@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from asking import Asking
+from fault_server import FaultServer, File
+from files_alyx import SESSION, TOKEN, files_alyx, show
 from mounted import mounted
 
 FILES = (
@@ -44,6 +49,34 @@ def test_a_lab_without_such_a_repository_is_asked_about_its_sessions(fresh_demo,
     with mounted(fresh_demo.url, home) as drive:
         assert heads(drive) == contents
         assert len([path for path in asked(fresh_demo) if path.startswith("/sessions/")]) == len(FILES)
+
+
+def test_a_file_that_was_deleted_before_its_address_was_asked_for_is_told_as_gone(fresh_demo, home):
+    asking = Asking(fresh_demo.url)
+    asking.send("PATCH", "/labs/cortexlab", {"repositories": ["aws_cortexlab", "cortexlab_SR"]})
+    with mounted(fresh_demo.url, home) as drive:
+        path = drive / FOLDER / FILES[1]
+        dataset = os.getxattr(path, "user.alyx.dataset").decode()
+        asking.send("DELETE", f"/datasets/{dataset}")
+        with pytest.raises(FileNotFoundError):
+            path.read_bytes()
+        told = f"The dataset {dataset} ({path.name}) is no longer in its session."
+        assert told in (drive / ".alyxfs/errors.log").read_text()
+
+
+def test_a_dataset_whose_own_record_is_odd_costs_that_file_alone(home):
+    content = b"0123456789"
+    with FaultServer({"good": File(content)}) as server, files_alyx() as alyx:
+        show(alyx, {"odd": {"data_url": None}, "good": server.url("good")})
+        (odd,) = (key for kind, key in alyx.details if kind == "datasets" and alyx.details[kind, key]["name"] == "odd")
+        alyx.details["datasets", odd] |= {"collection": ["no text"]}
+        with mounted(alyx.url, home, **TOKEN) as drive:
+            with pytest.raises(OSError) as failure:  # noqa: PT011 - the number is looked at
+                (drive / SESSION / "odd").read_bytes()
+            assert failure.value.errno == errno.EIO
+            told = f"The record of the dataset {odd} cannot be used: its collection is \"['no text']\"."
+            assert os.getxattr(drive / SESSION / "odd", "user.alyx.error").decode() == told
+            assert (drive / SESSION / "good").read_bytes() == content
 
 
 def test_what_lies_elsewhere_than_it_should_is_found_by_its_record(fresh_demo, contents, home):

@@ -230,3 +230,28 @@ def test_a_disk_that_takes_nothing_costs_the_caching_alone(tmp_path, changing, d
             assert os.listdir(drive / "labs")
             assert all("No space left" in remark for remark in remarks(drive.path))
             assert len(remarks(drive.path)) == 2, "data files, and what is known of the server"
+
+
+def test_a_table_of_rows_that_a_full_disk_did_not_keep_says_so_until_they_are_asked_for_again(tmp_path, changing, home):
+    """Rows are kept on the disk, not in memory: without them the table would lack some and nobody would know."""
+    changing.control(reset=True)
+    with (
+        poor_disk(tmp_path / "source", tmp_path / "disk") as disk,
+        mounted(changing.url, home, *FAST, **kept_on(disk)) as drive,
+    ):
+        table = drive / "labs" / ".rows.jsonl"
+        disk.fail(0, errno.ENOSPC, for_ever=True)
+        names = os.listdir(drive / "labs")
+        assert any("is not kept in" in remark for remark in remarks(drive.path))
+        disk.recover()
+        with pytest.raises(OSError) as failure:  # noqa: PT011 - the number is looked at
+            table.read_bytes()
+        assert failure.value.errno == errno.EIO
+        told = (
+            f"{len(names)} rows of labs could not be kept on this machine, as `alyxfs status` says; `alyxfs refresh` "
+            "of labs asks for them again."
+        )
+        assert told in (drive / ".alyxfs" / "errors.log").read_text()
+        refresh(drive, "labs")
+        rows = [json.loads(line) for line in table.read_bytes().splitlines()]
+        assert sorted(row["name"] + ".json" for row in rows) == sorted(names)

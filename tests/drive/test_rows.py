@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -17,7 +18,9 @@ import duckdb
 import pandas as pd
 import pytest
 
+from alyxfs.tree.tables.formats import HEADER_ROWS
 from asking import Asking
+from files_alyx import TOKEN, files_alyx
 from mounted import mounted, until
 
 csv.field_size_limit(sys.maxsize)
@@ -237,3 +240,20 @@ def test_rows_that_are_known_cost_nothing_at_the_next_mount(demo, home):
         demo.clear_requests()
         assert (drive / "labs" / ".rows.jsonl").read_bytes() == known
         assert not [path for path in asked(demo) if path.startswith("/labs")]
+
+
+def test_a_field_that_only_a_later_row_has_is_told_and_no_row_is_written_without_it(home):
+    with files_alyx() as alyx:
+        rows = [{"name": f"p{number:02}"} for number in range(HEADER_ROWS)]
+        alyx.put("projects", [*rows, {"name": "last", "cost": 7}])
+        with mounted(alyx.url, home, **TOKEN) as drive:
+            path = drive / "projects" / ".rows.csv"
+            with pytest.raises(OSError) as failure:  # noqa: PT011 - the number is looked at
+                path.read_bytes()
+            assert failure.value.errno == errno.EIO
+            told = (
+                f"A row has the field 'cost', which the first {HEADER_ROWS} of the list lack, and no column for it: "
+                "read .rows.jsonl."
+            )
+            assert told in (drive / ".alyxfs/errors.log").read_text()
+            assert of_lines((drive / "projects" / ".rows.jsonl").read_bytes()) == alyx.rows["projects"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from alyxfs import errors
 from alyxfs.control import arguments
 from alyxfs.control.client import send_command
+from alyxfs.kernel.traces import MOST_TRACES
 from files_alyx import TOKEN, files_alyx
 from mounted import mounted
 from small_alyx import identifiers, resource
@@ -115,3 +117,28 @@ def test_what_no_command_of_ours_says_is_refused_and_costs_the_drive_nothing(dri
         command(drive, name, **said)
     assert sentence in str(refusal.value)
     assert json.loads((drive / ".alyxfs" / "status.json").read_bytes())["defects"] == 0
+
+
+def test_more_commands_than_are_watched_at_a_time_are_refused_until_one_has_ended(drive):
+    ended = threading.Event()
+    askers = [threading.Thread(target=ended.wait, args=(60,)) for _ in range(MOST_TRACES + 1)]
+    for thread in askers:
+        thread.start()
+    try:
+        *first, last = (thread.native_id for thread in askers)  # to the kernel, and so to the drive, as processes are
+        for asker in first:
+            command(drive, "trace", process=os.getpid(), asker=asker)
+        with pytest.raises(errors.TooLarge) as refusal:
+            command(drive, "trace", process=os.getpid(), asker=last)
+        assert str(refusal.value) == f"{MOST_TRACES} commands are watched already."
+        with pytest.raises(errors.Exists) as refusal:
+            command(drive, "trace", process=os.getpid(), asker=first[0])
+        assert str(refusal.value) == f"The process {first[0]} watches another one already."
+        command(drive, "traced", asker=first[0])
+        command(drive, "trace", process=os.getpid(), asker=last)
+    finally:
+        ended.set()
+        for thread in askers:
+            thread.join()
+    command(drive, "trace", process=os.getpid(), asker=os.getpid())
+    assert command(drive, "traced", asker=os.getpid())["read"] == []

@@ -1,17 +1,20 @@
 """The journal: on the disk before anything is sent, readable after every kill, shared by several processes."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from alyxfs import errors, json_text
 from alyxfs.edits import entry_diff
-from alyxfs.edits.journal import Journal, State
+from alyxfs.edits.journal import Journal, State, count_staged
 from alyxfs.processes import process_lives, this_process
 
 SERVER = "http://alyx.example"
@@ -46,7 +49,9 @@ def test_a_write_is_entered_step_by_step(journal):
 def test_a_write_knows_the_last_one_that_undid_it(journal):
     first = journal.prepare(SERVER, "save", "labs", "x", "PATCH")
     assert journal.undone_by(first) is None
-    undone = [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first) for _ in range(3)]
+    undone = [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first)]
+    assert journal.undone_by(first) == undone[0]
+    undone += [journal.prepare(SERVER, "undo", "labs", "x", "PATCH", undo_of=first) for _ in range(2)]
     journal.record(undone[2], State.REFUSED)
     assert journal.undone_by(first) == undone[1]
     assert journal.undone_by(undone[0]) is None
@@ -71,6 +76,14 @@ def test_documents_come_back_exactly(journal):
     number = journal.prepare(SERVER, "save", "labs", "x", "PATCH", before=document)
     before = journal.entry(number).before
     assert repr(before) == repr(document)
+
+
+def test_what_is_no_text_comes_back_byte_for_byte(journal):
+    content = os.urandom(500)
+    number = journal.prepare(SERVER, "create", "notes", "new", "POST", draft=content)
+    assert journal.entry(number).draft == content
+    journal.record(number, State.STAGED, picture=content[::-1], draft=content * 2)
+    assert (journal.entry(number).picture, journal.entry(number).draft) == (content[::-1], content * 2)
 
 
 def test_writes_of_a_living_process_are_not_interrupted(journal):
@@ -187,6 +200,29 @@ def test_a_file_that_is_no_journal_is_refused(path):
         Journal(path)
 
 
+def test_a_journal_whose_pages_are_damaged_is_told_by_whatever_reads_or_writes_it(path):
+    journal = Journal(path)
+    journal.prepare(SERVER, "save", "labs", "x", "PATCH")
+    journal.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    journal = Journal(path)
+    for use in (
+        journal.entries,
+        lambda: journal.entry(1),
+        lambda: journal.interrupted(SERVER),
+        lambda: journal.staged(SERVER),
+        lambda: journal.write_set(1),
+        lambda: journal.prepare(SERVER, "save", "labs", "x", "PATCH"),
+    ):
+        with pytest.raises(errors.ConfigurationError) as refusal:
+            use()
+        assert f"The journal {path} cannot be used (" in str(refusal.value)
+        assert "nothing is changed without it" in str(refusal.value)
+    assert count_staged(path, SERVER) == 0
+    journal.close()
+
+
 def test_a_newer_layout_is_refused(path):
     journal = Journal(path)
     journal._connection.execute("PRAGMA user_version=9")
@@ -206,3 +242,149 @@ def test_a_diff_shows_what_was_and_what_would_have_been(journal):
     made = journal.prepare(SERVER, "create", "labs", "new", "POST")
     journal.record(made, State.DONE, key="y", after={"a": 1})
     assert entry_diff.diff(journal.entry(made)).splitlines()[3:] == ["+{", '+  "a": 1', "+}"]
+
+
+def done(journal, operation, endpoint, key, method, **values):
+    """A write to the server that is done."""
+    made = values.pop("as_", key)
+    number = journal.prepare(values.pop("server", SERVER), operation, endpoint, key, method, **values)
+    journal.record(number, State.DONE, key=made, after={"name": made})
+    return number
+
+
+def test_only_what_was_not_sent_can_be_withdrawn(journal):
+    kept, gone = (journal.prepare(SERVER, "delete", "labs", key, "DELETE") for key in ("kept", "gone"))
+    journal.mark_sent(kept, None, {"name": "kept"})
+    for number in (kept, gone):
+        journal.withdraw(number)
+    assert [(entry.number, entry.state) for entry in journal.entries()] == [(kept, State.SENT)]
+    assert journal.entry(kept).before == {"name": "kept"}
+    with pytest.raises(errors.NotFound):
+        journal.entry(gone)
+
+
+def test_what_was_removed_gives_its_room_back_when_nobody_else_is_in_the_way(journal, path):
+    number = journal.prepare(SERVER, "save", "labs", "x", "PATCH", draft=os.urandom(1_000_000))
+    journal.withdraw(number)
+    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size > 1_000_000
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal._connection.execute("PRAGMA busy_timeout=0")
+        journal.compact()
+        assert path.stat().st_size > 1_000_000, "another process writes: it is put off"
+    journal.compact()
+    journal._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size < 200_000
+
+
+def test_a_closed_journal_has_let_its_file_go(journal, path):
+    def held():
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        return [link for link in links if os.path.lexists(link) and os.readlink(link).startswith(str(path))]
+
+    assert held()
+    journal.close()
+    assert held() == []
+
+
+def test_a_set_knows_its_writes_and_which_of_them_were_taken_back(journal):
+    assert journal.begin_set("http://other.example", "another") == 1
+    number = journal.begin_set(SERVER, "alyxfs edit")
+    found = journal.write_set(number)
+    assert (found.number, found.server, found.made_by) == (2, SERVER, "alyxfs edit")
+    assert abs(found.time - time.time()) < 60
+    done(journal, "save", "labs", "of no set", "PATCH")
+    writes = [done(journal, "save", "labs", key, "PATCH", in_set=number) for key in "abc"]
+    done(journal, "save", "labs", "of another", "PATCH", in_set=1)
+    assert [entry.number for entry in journal.entries(in_set=number)] == writes
+    assert {entry.in_set for entry in journal.entries(in_set=number)} == {number}
+    assert journal.undone_in(number) == set()
+    done(journal, "undo", "labs", "a", "PATCH", undo_of=writes[0])
+    done(journal, "undo", "labs", "of no set", "PATCH", undo_of=1)
+    journal.record(journal.prepare(SERVER, "undo", "labs", "b", "PATCH", undo_of=writes[1]), State.REFUSED)
+    assert journal.undone_in(number) == {writes[0]}
+    assert journal.undone_in(1) == set()
+    for unknown in (3, 0, -1, 2**63 - 1, 2**63):
+        with pytest.raises(errors.NotFound, match=f"The journal has no set number {unknown}"):
+            journal.write_set(unknown)
+
+
+def test_a_record_that_was_made_again_several_times_is_found_by_each_of_its_names(journal):
+    for former, later in (("a", "b"), ("b", "c"), ("same", "same")):
+        gone = done(journal, "delete", "notes", former, "DELETE")
+        done(journal, "undo", "notes", former, "POST", undo_of=gone, as_=later)
+    elsewhere = done(journal, "delete", "notes", "x", "DELETE", server="http://other.example")
+    done(journal, "undo", "notes", "x", "POST", undo_of=elsewhere, as_="y", server="http://other.example")
+    refused = done(journal, "delete", "notes", "r", "DELETE")
+    journal.record(journal.prepare(SERVER, "undo", "notes", "s", "POST", undo_of=refused), State.REFUSED)
+    patched = done(journal, "save", "notes", "p", "PATCH")
+    done(journal, "undo", "notes", "p", "PATCH", undo_of=patched, as_="q")
+    assert journal.made_again(SERVER) == {"a": "c", "b": "c"}
+    assert journal.made_again("http://other.example") == {"x": "y"}
+
+
+def test_names_that_were_given_back_and_forth_lead_to_an_end(journal):
+    """A look-up that is a name can come again: deleted as a, made as b, deleted as b, made as a."""
+    for former, later in (("a", "b"), ("b", "a")):
+        gone = done(journal, "delete", "labs", former, "DELETE")
+        done(journal, "undo", "labs", former, "POST", undo_of=gone, as_=later)
+    assert set(journal.made_again(SERVER)) == {"a", "b"}
+
+
+def staged(journal, key, method="PATCH", server=SERVER, **values):
+    number = journal.prepare(server, "save", "labs", key, method, draft=b"{}", **values)
+    journal.record(number, State.STAGED, request={"name": key}, before={"name": "before"})
+    return number
+
+
+def test_what_is_staged_waits_with_its_documents_until_a_write_that_is_done_has_applied_it(journal, path):
+    first, second = staged(journal, "a"), staged(journal, "new", "POST")
+    staged(journal, "elsewhere", server="http://other.example")
+    done(journal, "save", "labs", "a", "PATCH")
+    assert [entry.number for entry in journal.staged(SERVER)] == [first, second]
+    entry = journal.staged(SERVER)[0]
+    assert (entry.request, entry.before, entry.draft) == ({"name": "a"}, {"name": "before"}, b"{}")
+    assert count_staged(path, SERVER) == 2
+
+    refused = journal.prepare(SERVER, "save", "labs", "a", "PATCH", applies=first, before={"name": "theirs"})
+    journal.record(refused, State.CONFLICT)
+    assert journal.entry(first).state is State.STAGED, "nothing was sent"
+    journal.note_staged(first, "Somebody changed it.")
+    assert journal.entry(first).remark == "Somebody changed it."
+    sent = done(journal, "save", "labs", "a", "PATCH", applies=first)
+    made = done(journal, "create", "labs", "new", "POST", applies=second, as_="real")
+    assert [entry.number for entry in journal.applying(first)] == [refused, sent]
+    assert journal.applying(first)[0].before == {"name": "theirs"}
+    assert (journal.entry(first).state, journal.entry(first).remark) == (State.APPLIED, f"Applied as write {sent}.")
+    journal.note_staged(first, "Too late.")
+    assert journal.entry(first).remark == f"Applied as write {sent}.", "what was applied is not noted upon"
+    assert journal.staged(SERVER) == []
+    assert count_staged(path, SERVER) == 0
+    assert count_staged(path, "http://other.example") == 1
+
+    ((of_first, by_first),) = journal.applied_of("labs", "a")
+    assert (of_first.number, by_first.number) == (first, sent)
+    assert (of_first.request, by_first.after) == ({"name": "a"}, {"name": "a"})
+    assert journal.applied_of("users", "a") == []
+    assert journal.applied_ids(SERVER) == {"new": "real"}
+    assert journal.applied_ids("http://other.example") == {}
+    assert journal.keys("labs", made) == {"a", "new", "elsewhere"}
+    assert journal.keys("users", made) == set()
+
+
+def test_only_what_is_staged_becomes_applied(journal):
+    withdrawn = staged(journal, "a")
+    journal.record(withdrawn, State.WITHDRAWN)
+    done(journal, "save", "labs", "a", "PATCH", applies=withdrawn)
+    assert journal.entry(withdrawn).state is State.WITHDRAWN
+    other = staged(journal, "b")
+    done(journal, "save", "labs", "b", "PATCH")
+    assert journal.entry(other).state is State.STAGED, "that write was none of it"
+
+
+def test_who_only_counts_what_is_staged_makes_no_file_and_is_not_stopped_by_a_broken_one(tmp_path):
+    assert count_staged(tmp_path / "none.sqlite", SERVER) == 0
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "broken.sqlite").write_bytes(b"no database" * 100)
+    assert count_staged(tmp_path / "broken.sqlite", SERVER) == 0

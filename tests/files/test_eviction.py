@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import errno
 import fcntl
@@ -322,6 +323,29 @@ def test_a_file_that_is_read_after_it_was_chosen_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(eviction, "is_pinned", read_meanwhile)  # as above
     assert not eviction.evict(tmp_path, 1).is_there
     assert path.exists()
+
+
+def test_who_evicts_or_pins_waits_for_each_other_process_that_does(tmp_path):
+    """Else what is being pinned could go at the same moment, as it was found unpinned."""
+    path = made(tmp_path)
+    eviction.pin({made(tmp_path, "aa/pinned"): len(CONTENT)}, tmp_path)
+    deeds = {
+        "evict": lambda: eviction.evict(tmp_path, 1),
+        "pin": lambda: eviction.pin({path: len(CONTENT)}, tmp_path),
+        "name": lambda: eviction.name_pins({}, tmp_path),
+        "unpin": lambda: eviction.unpin([path]),
+        "remove": lambda: eviction.remove(tmp_path, path),
+    }
+    with (tmp_path / "eviction.lock").open("rb") as held, ThreadPoolExecutor(len(deeds)) as threads:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begun = {name: threads.submit(deed) for name, deed in deeds.items()}
+        done, _ = concurrent.futures.wait(begun.values(), timeout=0.5)  # as long as each takes without the lock
+        assert [name for name, deed in begun.items() if deed in done] == []
+        assert path.exists()
+        fcntl.flock(held, fcntl.LOCK_UN)
+        for deed in begun.values():
+            deed.result(30)
+    assert (tmp_path / "blocks-1" / "aa" / "pinned").exists()
 
 
 def test_no_descriptor_stays_open(tmp_path):

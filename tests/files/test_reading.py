@@ -491,3 +491,29 @@ async def test_a_load_from_disk_whose_memory_is_let_go_meanwhile_does_no_harm(se
         assert cache.memory.buffers.unread == 0
         cache.closed(file)
         assert await read_whole(cache, source(server)) == CONTENT
+
+
+async def test_a_server_that_says_gzip_of_what_is_none_is_told_and_no_byte_of_it_read(server, tmp_path):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1000003\r\n\r\n"
+    server.raw["a.npy"] = head + CONTENT
+    async with opened(tmp_path, deadline=1.0) as cache:
+        file = await cache.open(source(server))
+        with pytest.raises(errors.ServerFault) as failure:
+            await file.read(0, 1000)
+        assert f"{server.url('a.npy')} sent what is not gzip, though it says so." in str(failure.value)
+        await file.close()
+        assert await share(cache, source(server)) == 0
+        del server.raw["a.npy"]
+        assert await read_whole(cache, source(server)) == CONTENT
+
+
+async def test_a_file_of_which_the_server_says_nothing_is_not_opened_for_longer_than_the_deadline(server, tmp_path):
+    """Of an unknown size, so that it must be asked for before it can be shown."""
+    server.frozen.set()
+    async with opened(tmp_path, deadline=1.0) as cache:
+        with trio.fail_after(10), pytest.raises(errors.Unreachable) as failure:
+            await cache.open(source(server, size=None, digest=None))
+        where = f"http://127.0.0.1:{server.port}"
+        assert str(failure.value) == f"{where} cannot be reached: no bytes for too long a time. It was tried for 1 s."
+        server.frozen.clear()
+        assert await read_whole(cache, source(server, size=None, digest=None)) == CONTENT

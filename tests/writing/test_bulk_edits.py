@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from alyxfs.errors import Invalid
 from mounted import run_alyxfs
 from writing import writing
 
@@ -147,6 +148,18 @@ def test_a_table_that_cannot_be_meant_is_refused_before_anything_is_sent(room, e
     assert code == 1
     assert words in errors
     assert text == ""
+    assert room.writes() == []
+    assert len(room.log()) == known
+
+
+@pytest.mark.parametrize("row", [5, {}, {"key": "x"}, {"row": 2, "key": "x", "cells": ["narrative", "y"]}])
+def test_what_another_program_says_of_rows_is_judged_before_anything_is_sent(room, sessions, row):
+    right = {"row": 1, "key": sessions[0], "cells": {"narrative": "new"}}
+    known = len(room.log())
+    room.demo.clear_requests()
+    with pytest.raises(Invalid) as refusal:
+        room.command("edit", endpoint="sessions", rows=[right, row])
+    assert str(refusal.value) == "What is to be edited are objects with a row, a key and cells."
     assert room.writes() == []
     assert len(room.log()) == known
 

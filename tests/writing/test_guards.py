@@ -320,6 +320,20 @@ def test_a_note_is_given_a_picture(room, tmp_path):
         (room.drive / "notes" / "00000000-0000-4000-8000-000000000000.png").write_bytes(picture((2, 2)))
 
 
+def test_a_picture_that_is_still_being_written_is_none_yet(room, tmp_path):
+    about = {"user": "demo", "content_type": "session", "object_id": new_session(room), "text": "without a picture"}
+    note = room.asking.send("POST", "/notes", about)["id"]
+    path = room.drive / "notes" / f"{note}.png"
+    with path.open("wb") as file:
+        file.write(picture((20, 10))[:50])
+        with pytest.raises(FileNotFoundError):
+            Path(f"/proc/self/fd/{file.fileno()}").read_bytes()  # by its name it is not there at all
+        assert f"The note {path.name} has no picture yet." in room.errors()
+        file.seek(0)
+        file.write(picture((20, 10)))
+    assert path.read_bytes() == room.asking.bytes_of(room.record("notes", note)["image"])
+
+
 @pytest.mark.parametrize(("size", "kind"), [((1600, 900), "PNG"), ((900, 600), "BMP"), ((40, 30), "JPEG")])
 def test_a_new_note_keeps_its_picture_as_it_is_and_an_old_one_is_not_given_what_it_would_not_keep(
     room, tmp_path, size, kind
