@@ -52,6 +52,9 @@ A_MOMENT = 2.0
 PRUNED_AT_ONCE = 250
 """Inodes: it takes the kernel some 3 ms to forget them."""
 
+DROPPED_AT_ONCE = 1000
+"""Inodes: in some milliseconds."""
+
 _PRUNE = 9
 """FUSE_NOTIFY_PRUNE in linux/fuse.h."""
 _HEADER = struct.Struct("=IiQ")
@@ -71,13 +74,20 @@ class Pruner:
         """Whether the kernel has said that it cannot be told so."""
 
     async def let_go(self, numbers: Sequence[int]) -> None:
-        """Of those that no program uses; for as long as the drive is mounted."""
+        """Of those that no program uses, which a kernel that can be told so forgets a moment later."""
         self._device = self._device or kernel_device()
         rest = iter(numbers)
         while not self._is_refused and (some := list(itertools.islice(rest, PRUNED_AT_ONCE))):
             self._is_refused = self._device is None or not await trio.to_thread.run_sync(prune, self._device, some)
         if self._is_refused:
-            self.inodes.drop(numbers, self._is_open)
+            await self.drop(numbers)
+
+    async def drop(self, numbers: Sequence[int]) -> None:
+        """Drop the nodes of inodes that the kernel keeps, as it may have pages of them, or a directory is in use."""
+        rest = iter(numbers)
+        while some := list(itertools.islice(rest, DROPPED_AT_ONCE)):
+            self.inodes.drop(some, self._is_open)
+            await trio.lowlevel.checkpoint()
 
 
 async def give_back_for_ever(pruner: Pruner, drive: Drive) -> None:
@@ -88,6 +98,8 @@ async def give_back_for_ever(pruner: Pruner, drive: Drive) -> None:
         await trio.sleep(ROUND)
         most = max(most, inodes.with_node)
         await pruner.let_go(inodes.idle(IDLE, IDLE_WITH_PAGES))
+        # What is there a round later the kernel keeps; single objects would hold on to pages of memory all over the heap.
+        await pruner.drop(inodes.idle(IDLE + ROUND, IDLE + ROUND))
         # The kernel forgets a moment after it was told: what it does not say by now is seen in the next round.
         if await drive.forget_idle() or 2 * inodes.with_node < most or waited:
             waited += 1
