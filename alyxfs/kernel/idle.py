@@ -98,7 +98,7 @@ async def give_back_for_ever(pruner: Pruner, drive: Drive) -> None:
         await trio.sleep(ROUND)
         most = max(most, inodes.with_node)
         await pruner.let_go(inodes.idle(IDLE, IDLE_WITH_PAGES))
-        # What is there a round later the kernel keeps; single objects would hold on to pages of memory all over the heap.
+        # What is there a round later the kernel keeps; single objects would hold on to pages all over the heap.
         await pruner.drop(inodes.idle(IDLE + ROUND, IDLE + ROUND))
         # The kernel forgets a moment after it was told: what it does not say by now is seen in the next round.
         if await drive.forget_idle() or 2 * inodes.with_node < most or waited:
