@@ -123,9 +123,9 @@ class Inodes:
             self.versions.pop(number, None)
 
     def is_outdated(self, number: int) -> bool:
-        """Whether the node has another content by now, and so another number, or is not to be found again."""
+        """Whether the node has another content by now, and so another number."""
         known = self._known.get(number)
-        return number in self._dropped if known is None else known.content not in {0, hash(known.node.content)}
+        return known is not None and known.content not in {0, hash(known.node.content)}
 
     def node(self, number: int) -> Node:
         """The node that the kernel means; KeyError where it was dropped."""
@@ -138,7 +138,10 @@ class Inodes:
         return number not in self._known and number in self._dropped
 
     def drop(self, numbers: Iterable[int], is_open: Callable[[int], bool]) -> None:
-        """Drop those nodes that can be found again, but for those that are open: only their numbers are left."""
+        """Drop those nodes that can be found again, but for those that are open: only their numbers are left.
+
+        An operation that is under way has its node, and may find the inode dropped when it ends.
+        """
         for number in numbers:
             known = self._known.get(number)
             if known is None or not known.node.is_found_again or is_open(number) or known.lookups > MOST_LOOKUPS:
@@ -186,7 +189,8 @@ class Inodes:
 
     def parent(self, number: int) -> int:
         """The number of the directory that a directory stands in; the root stands in itself."""
-        return self._known[number].parent
+        known = self._known.get(number)
+        return self._dropped[number].parent if known is None else known.parent
 
     def showing(self, dataset: str) -> list[int]:
         """The inodes that show bytes of a dataset; what was dropped is compared when it is found again."""

@@ -369,7 +369,8 @@ class Kernel(pyfuse3.Operations):
     async def _node(self, number: int) -> Node:
         if self.inodes.is_dropped(number):
             await within(self.deadline, self.inodes.find_again(number))
-            self._refuse_if_outdated(number)
+            if self.inodes.is_dropped(number):
+                raise pyfuse3.FUSEError(errno.ESTALE)  # as of what is outdated
         return self.inodes.node(number)
 
     async def _directory(self, number: int) -> Directory:

@@ -103,6 +103,8 @@ def test_what_is_dropped_is_found_again_with_its_neighbours_and_the_directories_
     assert [inodes.is_dropped(number) for number in (top_number, inner_number, first, *others)] == [True] * 4 + [False]
     assert (len(inodes), inodes.with_node) == (6, 2)
     assert inner_number in inodes
+    assert inodes.parent(inner_number) == top_number
+    assert not inodes.is_outdated(first), "an operation that is under way has its node"
     trio.run(inodes.find_again, first)
     assert [inodes.node(number) for number in (top_number, inner_number, first, *others)] == [top, inner, *files]
     assert inodes.parent(inner_number) == top_number
@@ -123,7 +125,7 @@ def test_what_has_another_content_or_is_gone_is_not_taken_for_what_was_dropped()
     inner.listed = [_Listed(files[0].identity, "second"), files[2]]
     for number in (first, second):
         trio.run(inodes.find_again, number)
-        assert inodes.is_outdated(number)
+        assert inodes.is_dropped(number)
     inodes.forget(first, 1)
     assert first not in inodes
     with pytest.raises(KeyError):
