@@ -148,6 +148,8 @@ class _DateDirectory(DataFolder):
 
     __slots__ = ("_date", "_subject")
 
+    is_found_again = True
+
     def __init__(self, data: Data, identity: str, subject: tuple[str, str], date: str) -> None:
         super().__init__(data, identity, date_seconds(date))
         self._subject = subject

@@ -50,8 +50,6 @@ class DataFolder(Directory):
 
     __slots__ = ("_data", "_identity", "_modified")
 
-    is_found_again = True
-
     def __init__(self, data: Data, identity: str, modified: float) -> None:
         self._data = data
         self._identity = identity
@@ -237,6 +235,8 @@ class SessionDirectory(FileTree):
 
     __slots__ = ("place",)
 
+    is_found_again = True
+
     def __init__(self, data: Data, identity: str, place: SessionPlace) -> None:
         super().__init__(data, identity, place.start)
         self.place = place
@@ -292,6 +292,8 @@ class _FolderDirectory(_FilesFolder):
     """A folder in a tree of files: a collection or a revision."""
 
     __slots__ = ("_folders", "_tree", "number")
+
+    is_found_again = True
 
     def __init__(self, data: Data, tree: FileTree, identity: str, folders: tuple[str, ...]) -> None:
         self.number = 0

@@ -56,7 +56,8 @@ class Node:
     """The inode number by which the kernel knows it, where that is kept: to work it out takes a hash."""
 
     is_found_again = False
-    """Whether the entries of its directory lead to it again, and nothing is lost that it holds: it may be dropped."""
+    """Whether it may be dropped: the entries of its directory lead to it again, at no more requests than a look-up, and
+    nothing is lost that it holds."""
 
     def keep_number(self, number: int) -> None:
         """For those that are kept from one listing to the next."""
