@@ -66,8 +66,8 @@ class Demo:
 
     def requests(self) -> list[dict[str, Any]]:
         """Return what was asked so far: method, path, status, bytes, range and user of each request."""
-        lines = self.request_log.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        whole, _, _ = self.request_log.read_text(encoding="utf-8").rpartition("\n")  # the last may be being written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def clear_requests(self) -> None:
         """Forget what was asked so far."""
