@@ -42,9 +42,12 @@ class DroppedInodes:
     def __contains__(self, number: int) -> bool:
         return self._table(number).slot(number) is not None
 
-    def __iter__(self) -> Iterator[int]:
+    def with_parents(self) -> Iterator[tuple[int, int]]:
+        """The number of each, and of its directory."""
         for table in self._tables:
-            yield from (number for number in table.numbers if number > _TAKEN_OUT)
+            for number, parent in zip(table.numbers, table.parents, strict=True):
+                if number > _TAKEN_OUT:
+                    yield number, parent
 
     def __getitem__(self, number: int) -> DroppedInode:
         table = self._table(number)

@@ -64,22 +64,24 @@ _COUNT = struct.Struct("=IIQ")
 
 
 class Pruner:
-    """Lets go of inodes: the kernel forgets them, or, where it cannot be told so, their nodes are dropped here."""
+    """Lets go of inodes: the kernel forgets them, or, where it cannot be told so, their nodes are dropped here.
+
+    Made once the drive is mounted.
+    """
 
     def __init__(self, inodes: Inodes, is_open: Callable[[int], bool]) -> None:
         self.inodes = inodes
         self._is_open = is_open
-        self._device: int | None = None
-        self._is_refused = False
-        """Whether the kernel has said that it cannot be told so."""
+        self._device = kernel_device()
+        """None where the kernel cannot be told, as it has said itself."""
 
     async def let_go(self, numbers: Sequence[int]) -> None:
         """Of those that no program uses, which a kernel that can be told so forgets a moment later."""
-        self._device = self._device or kernel_device()
         rest = iter(numbers)
-        while not self._is_refused and (some := list(itertools.islice(rest, PRUNED_AT_ONCE))):
-            self._is_refused = self._device is None or not await trio.to_thread.run_sync(prune, self._device, some)
-        if self._is_refused:
+        while self._device is not None and (some := list(itertools.islice(rest, PRUNED_AT_ONCE))):
+            if not await trio.to_thread.run_sync(prune, self._device, some):
+                self._device = None
+        if self._device is None:
             await self.drop(numbers)
 
     async def drop(self, numbers: Sequence[int]) -> None:

@@ -91,16 +91,22 @@ class Inodes:
 
     def remember(self, number: int, node: Node, parent: int) -> None:
         """Count one look-up by the kernel, in the directory of the number ``parent``; the newest node stands for it."""
+        known = self._known_as(number, node)
+        known.parent = parent
+        known.lookups += 1
+
+    def _known_as(self, number: int, node: Node) -> _Known:
+        """What is kept of an inode for which this node stands from here on; with its look-ups, where it was dropped."""
         known = self._known.get(number)
         if known is None:
             known = self._known[number] = _Known(node)
             if (dropped := self._dropped.take(number)) is not None:
-                known.lookups = dropped.lookups
-        known.node, known.parent = node, parent
+                known.parent, known.lookups = dropped
+        known.node = node
         if node.number != number:
             node.keep_number(number)
-        known.lookups += 1
         known.asked_at = time.monotonic()
+        return known
 
     def forget(self, number: int, count: int) -> None:
         """Take look-ups back; the last one drops the node."""
@@ -161,10 +167,8 @@ class Inodes:
         if isinstance(directory, Directory):
             async for node in entries_of(directory):
                 listed = self.number(node)
-                if (dropped := self._dropped.take(listed)) is not None:
-                    known = self._known[listed] = _Known(node)
-                    known.parent, known.lookups = dropped
-                    known.asked_at = time.monotonic()
+                if self.is_dropped(listed):
+                    self._known_as(listed, node)
 
     def shrink(self) -> None:
         """Give back the room of what was forgotten, which a dict keeps for what is to come."""
@@ -203,17 +207,19 @@ class Inodes:
         """
         found = [number for number, known in self._known.items() if known.node.identity.startswith(beginnings)]
         above: dict[int, bool] = {}
-        return found + [number for number in self._dropped if self._may_begin(number, beginnings, above)]
+        for number, parent in self._dropped.with_parents():
+            if self._may_begin_in(parent, beginnings, above):
+                found.append(number)
+        return found
 
-    def _may_begin(self, number: int, beginnings: tuple[str, ...], above: dict[int, bool]) -> bool:
+    def _may_begin_in(self, directory: int, beginnings: tuple[str, ...], above: dict[int, bool]) -> bool:
         """``above``: the answers for directories that were looked at already."""
-        parent = self._dropped[number].parent
-        if parent not in above:
-            if parent in self._dropped:
-                above[parent] = self._may_begin(parent, beginnings, above)
-            elif parent in self._known:
-                place = self._known[parent].node.identity
-                above[parent] = place.startswith(beginnings) or any(one.startswith(place) for one in beginnings)
+        if directory not in above:
+            if directory in self._known:
+                place = self._known[directory].node.identity
+                above[directory] = place.startswith(beginnings) or any(one.startswith(place) for one in beginnings)
+            elif directory in self._dropped:
+                above[directory] = self._may_begin_in(self._dropped[directory].parent, beginnings, above)
             else:
-                above[parent] = True
-        return above[parent]
+                above[directory] = True
+        return above[directory]

@@ -17,7 +17,6 @@ from alyxfs.kernel.attributes import entry_of, is_owner, own_entry, space_of
 from alyxfs.kernel.crawlers import Crawlers
 from alyxfs.kernel.failures import answered_at_once, bounded, handled, within
 from alyxfs.kernel.handles import Handles
-from alyxfs.kernel.idle import Pruner
 from alyxfs.kernel.inodes import Inodes
 from alyxfs.kernel.invalidation import Invalidation, forget_attributes
 from alyxfs.kernel.looks import Looks
@@ -61,7 +60,6 @@ class Kernel(pyfuse3.Operations):
         self._cache_directory = cache_directory
         self.deadline = deadline  # seconds that any operation may take
         self._open = Handles()
-        self.pruner = Pruner(self.inodes, self._open.is_open)
         self.subjects = Subjects(self.inodes, self._open, drive.errors)
         self._looks = Looks()
         self.crawlers = Crawlers(are_allowed=allow_crawlers)
@@ -73,6 +71,10 @@ class Kernel(pyfuse3.Operations):
     def open_files(self) -> int:
         """How many files programs have open."""
         return len(self._open)
+
+    def is_open(self, number: int) -> bool:
+        """Whether a program has this inode open."""
+        return self._open.is_open(number)
 
     @handled
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:

@@ -15,7 +15,7 @@ import trio
 from alyxfs import errors
 from alyxfs.kernel.busy_poll import look_before_sleeping
 from alyxfs.kernel.guardian import CONNECTIONS, Guardian
-from alyxfs.kernel.idle import give_back_for_ever, keep_few_for_ever
+from alyxfs.kernel.idle import Pruner, give_back_for_ever, keep_few_for_ever
 from alyxfs.tasks import background_tasks
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ async def serve(
                     tasks.cancel()
 
                 tasks.start(announce, failed=could_not_announce)
-                tasks.keep(give_back_for_ever, kernel.pruner, kernel.drive)
-                tasks.keep(keep_few_for_ever, kernel.pruner)
+                pruner = Pruner(kernel.inodes, kernel.is_open)
+                tasks.keep(give_back_for_ever, pruner, kernel.drive)
+                tasks.keep(keep_few_for_ever, pruner)
                 await pyfuse3.main(max_tasks=2 * REQUESTS)
     finally:
         pyfuse3.close(unmount=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from alyxfs.net.shared_rate import MINUTE, MOST, SharedRate
+from alyxfs.net.shared_rate import MINUTE, MOST, SharedRate, halves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +49,10 @@ class RequestRate:
     """
 
     def __init__(self, requests_per_minute: float, shared: SharedRate | None = None) -> None:
-        at_once = math.ceil(requests_per_minute / 2)
-        spread = int(requests_per_minute - at_once)
-        self._interval = MINUTE / spread if spread else math.inf
+        at_once, self._interval = halves(requests_per_minute)
         self._burst: deque[float] = deque([-math.inf] * at_once, at_once)
         """When each of the first half was used last (trio time), the oldest first."""
-        self._next = -math.inf if spread else math.inf
+        self._next = math.inf if math.isinf(self._interval) else -math.inf
         """Trio time from which on the next of the second half may be used."""
         self._queue = trio.Lock()
         self._shared = shared

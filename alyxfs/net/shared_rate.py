@@ -59,6 +59,13 @@ _CHECK = struct.Struct("<I")
 LENGTH = _FORM.size + _CHECK.size
 
 
+def halves(requests_per_minute: float) -> tuple[int, float]:
+    """How many of them may come at any moment, and the seconds between two of the others, which are spread."""
+    at_once = math.ceil(requests_per_minute / 2)
+    spread = int(requests_per_minute - at_once)
+    return at_once, MINUTE / spread if spread else math.inf
+
+
 class Turn(NamedTuple):
     """When a request may be sent."""
 
@@ -97,9 +104,7 @@ class Turns:
         self._forget_later_than(now + BELIEVED)
         if not (limit < self._limit <= MOST and now - self._limit_at < MINUTE):
             self._limit, self._limit_at = limit, now
-        at_once = math.ceil(self._limit / 2)
-        spread = int(self._limit - at_once)
-        interval = MINUTE / spread if spread else math.inf
+        at_once, interval = halves(self._limit)
         for _ in range(min(sent, _TIMES)):
             self._note(now, interval)
         of_spread = max(now, self._spread_at + interval)

@@ -30,7 +30,8 @@ def test_they_are_what_a_dict_would_be(steps):
             kept.add(number, model[number])
         assert (number in kept) == (number in model)
         assert len(kept) == len(model)
-    assert {number: kept[number] for number in kept} == model
+    assert {number: kept[number] for number, _ in kept.with_parents()} == model
+    assert all(kept[number].parent == parent for number, parent in kept.with_parents())
     with pytest.raises(KeyError):
         kept[next(number for number in range(0x100, 1 << 20) if number not in model)]
 
