@@ -282,13 +282,16 @@ def _together(commands: list[list[str]]) -> tuple[float, float]:
     """Run all at the same time; seconds until the last has ended, and processor seconds of all."""
     with machine.cost_of(None) as cost:
         started = time.monotonic()
-        processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}  # a pipe, as in machine.run_timed
+        processes = [subprocess.Popen(command, **quiet) for command in commands]
         try:
-            ends = [process.wait(PATIENCE) for process in processes]
+            for process in processes:
+                process.communicate(timeout=PATIENCE)
         finally:
             for process in processes:
                 process.kill()
         seconds = time.monotonic() - started
+    ends = [process.returncode for process in processes]
     assert not any(ends), f"{commands[0][0]} ended with {ends}"
     return seconds, cost.seconds
 

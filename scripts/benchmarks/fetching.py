@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks import machine
 from benchmarks.datafiles import DESCRIPTION
 from benchmarks.library import TOKEN, place, running_library
 from benchmarks.server import running_server
@@ -88,7 +89,7 @@ def download(server: FileServer, scratch: Path) -> float:
     listed.write_text("".join(f"{server.addresses['near']}alf/{path.name}\n" for path in files))
     started = time.monotonic()
     command = [ARIA2, "-x4", "-j4", "-q", "-i", str(listed), "-d", str(target)]
-    subprocess.run(command, check=True, timeout=PATIENCE)
+    machine.run_timed(command, PATIENCE)
     seconds = time.monotonic() - started
     assert sum(path.stat().st_size for path in target.iterdir()) == sum(path.stat().st_size for path in files)
     shutil.rmtree(target)
@@ -109,7 +110,7 @@ def fetch(server: FileServer, library: str, scratch: Path) -> tuple[float, float
                 assert process.poll() is None, "it ended before it could be interrupted"
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-        subprocess.run(command, check=True, timeout=PATIENCE)
+        machine.run_timed(command, PATIENCE)
         seconds = time.monotonic() - started
     for path in (server.root / "alf").iterdir():
         [copy] = target.rglob(path.name)

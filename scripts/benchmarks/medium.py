@@ -5,10 +5,10 @@ Their folder has been listed before, so that their addresses are known; no byte 
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks import machine
 from benchmarks.datafiles import MIB, counted, medium_name
 from benchmarks.peers import CURL, DRIVE, LONGEST_SAMPLE, RCLONE_FULL, RCLONE_OFF, download, mount
 from benchmarks.workloads import Bench, Sample, Workload, expect, read_at, watched
@@ -51,10 +51,7 @@ def _read(bench: Bench, mounted: Mount, mib: int, way: str, names: Sequence[str]
     with watched(bench, mounted) as watch:
         started = time.monotonic()
         for name in names:
-            command = ["cat", str(mounted.root / name)]
-            # With a pipe its end is seen at once; else Python looks for it after 0.5, 1.5, 3.5 … 113.5 and 163.5 ms.
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-            subprocess.run(command, **quiet, check=True, timeout=LONGEST_SAMPLE)
+            machine.run_timed(["cat", str(mounted.root / name)], LONGEST_SAMPLE)
         seconds = time.monotonic() - started
     for name in names:
         first = int(name.rpartition("/")[2].removesuffix(".bin")) * size

@@ -10,7 +10,7 @@ import pytest
 from asking import Asking
 from fault_server import FaultServer, File
 from files_alyx import SESSION, TOKEN, files_alyx, show
-from mounted import mounted
+from mounted import failure_of_reading, mounted
 
 FILES = (
     "KS001/2023-01-02/001/alf/probe00/pykilosort/spikes.times.npy",
@@ -71,9 +71,7 @@ def test_a_dataset_whose_own_record_is_odd_costs_that_file_alone(home):
         (odd,) = (key for kind, key in alyx.details if kind == "datasets" and alyx.details[kind, key]["name"] == "odd")
         alyx.details["datasets", odd] |= {"collection": ["no text"]}
         with mounted(alyx.url, home, **TOKEN) as drive:
-            with pytest.raises(OSError) as failure:  # noqa: PT011 - the number is looked at
-                (drive / SESSION / "odd").read_bytes()
-            assert failure.value.errno == errno.EIO
+            assert failure_of_reading(drive / SESSION / "odd") == errno.EIO
             told = f"The record of the dataset {odd} cannot be used: its collection is \"['no text']\"."
             assert os.getxattr(drive / SESSION / "odd", "user.alyx.error").decode() == told
             assert (drive / SESSION / "good").read_bytes() == content

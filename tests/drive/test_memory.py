@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ BYTES_A_FILE = 1500
 """Of memory while the kernel holds it, with its share of the folders: two thirds of that were measured."""
 LISTED, READ = 20_000, 200
 """Rows of a list, and records that are read: some 15 and 25 MB of memory."""
+PROGRAM = str(Path(impatient_drive.__file__))
 CREDENTIALS = {"ALYXFS_USER": "anna", "ALYXFS_PASSWORD": "right"}
 
 
@@ -40,41 +42,50 @@ def status(path):
     return json.loads((path / ".alyxfs/status.json").read_bytes())
 
 
-def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
-    program = str(Path(impatient_drive.__file__))
+@contextlib.contextmanager
+def drive_of_files(tmp_path, **variables):
+    """A drive with FILES data files: its process, and its place; ``variables`` as impatient_drive knows them."""
     (tmp_path / "home").mkdir()
     with (
         large_alyx(SESSIONS, tmp_path) as alyx,
-        in_front(alyx.url, tmp_path / "home", program, **CREDENTIALS) as (process, path),
+        in_front(alyx.url, tmp_path / "home", PROGRAM, **variables, **CREDENTIALS) as (process, path),
     ):
+        yield process, path
+
+
+def found(path):
+    """What ``find`` finds, sorted."""
+    command = ["find", path / "data", "-type", "f"]
+    return sorted(subprocess.run(command, capture_output=True, check=True, timeout=100).stdout.splitlines())
+
+
+def skip_where_the_kernel_cannot_be_told(tmp_path):
+    if "cannot be told to forget" in (tmp_path / "home/output").read_text():
+        pytest.skip("this kernel forgets when it wants to (Linux 6.18 can be told)")
+
+
+def test_a_walk_costs_few_bytes_a_file_and_none_once_it_is_over(tmp_path):
+    with drive_of_files(tmp_path) as (process, path):
         os.listdir(path / "data/lab00/Subjects")
         before = memory(process)
-        found = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
-        assert found.stdout.count(b"\n") == FILES
+        files = found(path)
+        assert len(files) == FILES
         walked = memory(process)
         assert walked - before < BYTES_A_FILE * FILES
         assert inodes(path) > FILES, "the kernel holds them all"
-        if "cannot be told to forget" in (tmp_path / "home/output").read_text():
-            pytest.skip("this kernel forgets when it wants to (Linux 6.18 can be told)")
+        skip_where_the_kernel_cannot_be_told(tmp_path)
         process.send_signal(signal.SIGUSR1)
         until(lambda: inodes(path) < 20, "an end of what the kernel remembers", patience=60)
         most = before + (walked - before) / 2
         until(lambda: memory(process) < most, f"{most:,.0f} bytes, of {walked:,}; {before:,} before", patience=60)
-        again = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
-        assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())
+        assert found(path) == files
 
 
 def test_where_the_kernel_does_not_forget_little_more_than_numbers_is_kept(tmp_path):
     """Kernels before Linux 6.18: whatever they hold is found again, by name, by descriptor and as working directory."""
-    program = str(Path(impatient_drive.__file__))
-    (tmp_path / "home").mkdir()
-    with (
-        large_alyx(SESSIONS, tmp_path) as alyx,
-        in_front(alyx.url, tmp_path / "home", program, OLD_KERNEL="yes", **CREDENTIALS) as (process, path),
-    ):
-        found = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
-        files = [Path(os.fsdecode(line)) for line in found.stdout.splitlines()]
-        some = [file for file in files if "lab" in file.parts[-8:][0] or file.suffix == ".npy"][:: FILES // 50]
+    with drive_of_files(tmp_path, OLD_KERNEL="yes") as (process, path):
+        files = found(path)
+        some = [Path(os.fsdecode(file)) for file in files if b"/Subjects/" in file][:: FILES // 50]
         before = [(file, file.stat()) for file in some]
         directory = os.open(some[0].parent, os.O_RDONLY)
         with subprocess.Popen(
@@ -91,32 +102,24 @@ def test_where_the_kernel_does_not_forget_little_more_than_numbers_is_kept(tmp_p
             assert some[0].name in os.fsdecode(names).split()
         os.close(directory)
         assert [(file, file.stat()) for file in some] == before
-        again = subprocess.run(["find", path / "data", "-type", "f"], capture_output=True, check=True, timeout=100)
-        assert sorted(again.stdout.splitlines()) == sorted(found.stdout.splitlines())
+        assert found(path) == files
         assert "ERROR" not in (tmp_path / "home/output").read_text()
 
 
 def test_a_walk_through_very_many_files_does_not_add_them_up(tmp_path):
-    program = str(Path(impatient_drive.__file__))
-    (tmp_path / "home").mkdir()
-    with (
-        large_alyx(SESSIONS, tmp_path) as alyx,
-        in_front(alyx.url, tmp_path / "home", program, FEW_INODES="2000", **CREDENTIALS) as (_, path),
-    ):
+    with drive_of_files(tmp_path, FEW_INODES="2000") as (_, path):
         held, counted = [], 0
         for folder, _, files in os.walk(path / "data"):
             counted += len(files)
             if files and len(Path(folder).parts) % 2:
                 held.append(inodes(path))
         assert counted == FILES
-        if "cannot be told to forget" in (tmp_path / "home/output").read_text():
-            pytest.skip("this kernel forgets when it wants to (Linux 6.18 can be told)")
+        skip_where_the_kernel_cannot_be_told(tmp_path)
         assert max(held) < FILES / 2, held
 
 
 def test_listings_and_records_leave_memory_and_come_back_without_a_request(tmp_path):
     """Also with the same sizes: what ``ls -l`` has shown of a record that was read stays."""
-    program = str(Path(impatient_drive.__file__))
     (tmp_path / "home").mkdir()
     with small_alyx() as alyx:
         alyx.put("datasets", [{"id": identity, "name": "a.npy"} for identity in identifiers(LISTED)])
@@ -126,7 +129,7 @@ def test_listings_and_records_leave_memory_and_come_back_without_a_request(tmp_p
                 {"of": f"{number}", "grams": gram} for gram in range(900)
             ]
         options = ("--requests-per-minute", "6000")
-        with in_front(alyx.url, tmp_path / "home", program, options=options, **CREDENTIALS) as (process, path):
+        with in_front(alyx.url, tmp_path / "home", PROGRAM, options=options, **CREDENTIALS) as (process, path):
             before = memory(process)
             shown = seen(path)
             used, asked = memory(process), len(alyx.asked)

@@ -19,7 +19,7 @@ import pytest
 from alyxfs import claims
 from alyxfs.control.client import send_command
 from asking import Asking
-from mounted import in_front, mounted, run_alyxfs, until
+from mounted import failure_of_reading, in_front, mounted, run_alyxfs, until
 from poor_disk import poor_disk
 from writing import FAST
 
@@ -244,9 +244,7 @@ def test_a_table_of_rows_that_a_full_disk_did_not_keep_says_so_until_they_are_as
         names = os.listdir(drive / "labs")
         assert any("is not kept in" in remark for remark in remarks(drive.path))
         disk.recover()
-        with pytest.raises(OSError) as failure:  # noqa: PT011 - the number is looked at
-            table.read_bytes()
-        assert failure.value.errno == errno.EIO
+        assert failure_of_reading(table) == errno.EIO
         told = (
             f"{len(names)} rows of labs could not be kept on this machine, as `alyxfs status` says; `alyxfs refresh` "
             "of labs asks for them again."

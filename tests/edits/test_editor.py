@@ -7,25 +7,12 @@ import trio
 from PIL import Image
 
 from alyxfs import errors
-from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
 from alyxfs.edits.request import EVERY_RECORD
-from asking import Asking
 from editing import draft, editing
 from outage_front import OutageFront
 
 pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(scope="module")
-def demo(demo_directory):
-    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def asking(demo):
-    return Asking(demo.url)
 
 
 @pytest.fixture

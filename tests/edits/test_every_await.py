@@ -18,7 +18,6 @@ import pytest
 import trio
 
 from alyxfs import errors
-from alyxfs.demo.server import running_demo
 from alyxfs.edits.merge_bases import Bases
 from alyxfs.tasks import background_tasks
 from alyxfs.tree import EditingSession
@@ -30,12 +29,6 @@ STRIDE = 1 if os.environ.get("ALYXFS_FULL_TESTS") else 11
 """Of the steps at which a deadline passes, one in so many; what fails by itself fails at each place in any case."""
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def demo(demo_directory):
-    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
-        yield running
 
 
 @dataclass

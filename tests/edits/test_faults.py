@@ -15,16 +15,9 @@ import pytest
 from alyxfs import errors
 from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
-from asking import Asking
 from editing import draft, editing
 
 STEPS = ("begun", "prepared", "read again", "marked sent", "answered", "recorded", "forgotten")
-
-
-@pytest.fixture(scope="module")
-def running(demo_directory):
-    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
-        yield running
 
 
 @pytest.fixture
@@ -33,11 +26,6 @@ def demo(running):
     running.clear_requests()
     yield running
     running.control(reset=True)
-
-
-@pytest.fixture(scope="module")
-def asking(running):
-    return Asking(running.url)
 
 
 @pytest.fixture

@@ -11,24 +11,11 @@ from PIL import Image
 
 from alyxfs import errors
 from alyxfs.alyx.lookups import quote_key
-from alyxfs.demo.server import running_demo
 from alyxfs.edits import State
-from asking import Asking
 from editing import draft, editing
 from folding_front import folding_front
 
 pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(scope="module")
-def demo(demo_directory):
-    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def asking(demo):
-    return Asking(demo.url)
 
 
 @pytest.fixture

@@ -24,22 +24,11 @@ from asking import Asking
 from editing import draft, editing
 
 
-@pytest.fixture(scope="module")
-def running(demo_directory):
-    with running_demo(demo_directory, largest_file_mb=2, control=True) as running:
-        yield running
-
-
 @pytest.fixture
 def demo(running):
     running.control(reset=True)
     yield running
     running.control(reset=True)
-
-
-@pytest.fixture(scope="module")
-def asking(running):
-    return Asking(running.url)
 
 
 @pytest.fixture

@@ -59,6 +59,15 @@ def until(condition, what: str, patience: float = PATIENCE):
         time.sleep(0.01)
 
 
+def failure_of_reading(path: Path) -> int:
+    """The errno with which reading a file fails."""
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return error.errno
+    raise AssertionError(f"{path} can be read")
+
+
 def environment(home: Path, **extra: str) -> dict[str, str]:
     """A user of one's own: no settings, caches or tokens of the person who runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALYXFS_", "XDG_"))}
