@@ -21,6 +21,7 @@ from alyxfs.net import RateLimit, open_network, shared_rate
 from alyxfs.net.rate_limit import RequestRate
 from alyxfs.net.shared_rate import AHEAD, BELIEVED, LENGTH, LOCKED, TRY_AGAIN, SharedRate, Turns
 from fault_server import FaultServer, File
+from small_disk import small_disk
 
 NOW = 1.8e9
 """Unix seconds at which simulated time begins."""
@@ -297,6 +298,23 @@ async def test_it_counts_with_others_again_when_the_file_can_be_used(path, mock_
     while turns.take(time.time(), 60, 0).at <= time.time():
         free += 1
     assert free == 31 - 12, "what was sent meanwhile is counted"
+
+
+@pytest.mark.trio
+async def test_where_the_disk_is_full_the_drive_counts_alone_until_there_is_room(tmp_path, mock_clock):
+    with small_disk(tmp_path / "disk", 1) as disk:
+        rest = disk / "rest"
+        with pytest.raises(OSError, match="No space"):
+            rest.write_bytes(bytes(1 << 21))
+        path = disk / "requests"
+        rate = SharedRate(path, 60)
+        await rate.wait_for_turn()
+        assert rate.trouble.endswith(f"with other drives of yours in {path}: No space left on device.")
+        rest.unlink()
+        mock_clock.jump(TRY_AGAIN + 1)
+        await rate.wait_for_turn()
+        assert rate.trouble == ""
+        assert path.stat().st_size == LENGTH
 
 
 @pytest.mark.trio
