@@ -81,7 +81,8 @@ async def whole(response: httpx.Response, largest: int) -> Answer:
             if length > LARGEST_REFUSAL and response.is_error:
                 break
     except BaseException:
-        parts.clear()  # the error leads to this frame: what it is kept for would hold the body, too
+        part = b""  # the error leads to this frame: what it is kept for would hold the body, too
+        parts.clear()
         raise
     finally:
         await end(response, answer)

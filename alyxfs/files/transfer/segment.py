@@ -209,10 +209,14 @@ class Segment:
         self.read_to = max(self.read_to, end)
         self._wanted.unpark_all()
         found = self._buffered.look(position, end)
-        if self.is_saved:
-            self._buffered.drop(self.read_to - KEPT_BEHIND)
+        self._drop_read()
         self._count()
         return found
+
+    def _drop_read(self) -> None:
+        """Let go of what lies behind the furthest read, and can be had from disk."""
+        done_with = self.read_to - KEPT_BEHIND
+        self._buffered.drop(done_with if self.is_saved else min(done_with, self.saved_to))
 
     def passed(self, end: int) -> None:
         """Nobody needs what comes before this place from memory."""
@@ -229,6 +233,7 @@ class Segment:
         """The block file has the bytes up to ``end``."""
         self.saved_to = end
         self.saved_in = blocks
+        self._drop_read()
         self._count()
 
     def never_save(self) -> None:

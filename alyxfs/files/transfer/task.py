@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SAVE_PIECE = 4 * 1024 * 1024
-"""Bytes that are written to disk at a time."""
+SAVE_PIECE = 2 * 1024 * 1024
+"""Bytes that are written to disk at a time: what is on disk and read makes room for what comes, in memory that the
+processor still has at hand."""
 LOAD_PIECE = 2 * 1024 * 1024
 """Bytes that are read ahead from disk at a time."""
 BUFFERED_BY_ONE = 16 * 1024 * 1024
