@@ -2,11 +2,13 @@
 
 import socket
 
+import pytest
 import trio
 
 from alyxfs.net import sockets
 
 
+@pytest.mark.trio
 async def test_a_connection_has_room_from_its_beginning_on_and_wakes_for_every_byte():
     with socket.create_server(("127.0.0.1", 0)) as server:
         stream = await sockets.connect(["127.0.0.1"], server.getsockname()[1])
