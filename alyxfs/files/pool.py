@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
+BETWEEN_LOOKS = 16
+"""Readers that leave before all files are looked through again for such, where there are more."""
 MOST_IDLE_MAPS = 64 << 20
 """Bytes of memory that the maps of these may take: each has one byte for 32 KiB of its file."""
 
@@ -31,6 +33,8 @@ class FilePool:
         self._size_of = size_of
         self._files: OrderedDict[tuple[str, str], CachedFile] = OrderedDict()
         self._seen = SeenContents()
+        self._left = 0
+        """Readers since the last look for idle files."""
 
     def get(self, source: Source) -> CachedFile:
         """The one object of this file. Who uses it adds to ``handles`` before the next await, and calls `closed`."""
@@ -63,6 +67,14 @@ class FilePool:
                 if item.whole:
                     file.cancel(item)
             self._files.move_to_end((file.source.identity, file.source.version))
+        self._left += 1
+        is_due = self._left >= min(BETWEEN_LOOKS, IDLE_FILES) and len(self._files) > IDLE_FILES
+        if is_due or len(file.written) * IDLE_FILES > MOST_IDLE_MAPS:
+            self._left = 0
+            self._release_idle()
+
+    def _release_idle(self) -> None:
+        """Let go of the idle files that were used the longest ago, where there are too many."""
         idle = [one for one in self._files.values() if one.is_idle]
         maps = sum(len(one.written) for one in idle)
         for left, one in zip(range(len(idle), 0, -1), idle, strict=True):

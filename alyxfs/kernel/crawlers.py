@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from cachetools import TTLCache, cached
+
 from alyxfs import errors
-from alyxfs.kernel.processes import parent_of
+from alyxfs.kernel.processes import BELIEVED, parent_of
 from alyxfs.processes import program_name
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Crawlers:
         return reader
 
 
+@cached(TTLCache(1000, BELIEVED))
 def crawler(process: int) -> str | None:
     """The name of the crawler that this process is, or works for; None where it is, as most are, a person's own."""
     while (name := program_name(process)) in HANDS:

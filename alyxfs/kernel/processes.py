@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from cachetools import TTLCache
+
+BELIEVED = 0.5
+"""Seconds for which it is not asked again which process a thread belongs to: no number is given to another one so soon.
+To ask takes some 0.1 ms, most of it waiting for Python's lock while others are at work."""
 MOST_WAYS = 5
 """Times that the way upwards from a process is gone: again only where one on it has ended meanwhile."""
+
+_processes: TTLCache[int, int] = TTLCache(1000, BELIEVED)
+"""By thread."""
 
 
 def process_of(thread: int) -> int:
     """The process of a thread: the kernel tells which thread asks (Tgid in proc_pid_status(5))."""
-    return _field(thread, b"Tgid:") or thread  # it has ended already
+    process = _processes.get(thread) or _field(thread, b"Tgid:")
+    if process is None:
+        return thread  # it has ended already
+    if thread not in _processes:
+        _processes[thread] = process
+    return process
 
 
 def parent_of(process: int) -> int:
