@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 import trio
@@ -152,7 +152,7 @@ async def test_after_a_long_pause_it_is_begun_anew(alyx, mount, endpoint, known,
     ],
 )
 async def test_what_is_damaged_is_begun_anew(alyx, mount, endpoint, known, damage, tmp_path):
-    with sqlite3.connect(tmp_path / "store.sqlite") as store:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as store, store:
         store.execute(damage)
     async with mount() as metadata:
         assert sorted(await read(metadata.listing(endpoint))) == sorted(identifiers(ALL))
@@ -173,7 +173,7 @@ async def test_a_list_that_has_become_short_replaces_the_long_one(alyx, mount, e
     alyx.put(endpoint, [row(identity) for identity in identifiers(10)])
     async with mount(time_to_live=0.0) as metadata:
         assert len(await read(metadata.listing(endpoint))) == 10
-    with sqlite3.connect(tmp_path / "store.sqlite") as store:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as store, store:
         assert store.execute("SELECT count(*) FROM pages").fetchall() == [(0,)]
 
 
