@@ -6,13 +6,15 @@ of the same content, or the file must get another inode; so each content has a g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from dataclasses import astuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from alyxfs.files.disk.block_file import Fingerprint
+from alyxfs.files.disk.block_file import Fingerprint
 
 MOST = 50_000
-"""Files that are remembered, some 400 bytes each."""
+"""Files that are remembered, some 300 bytes each, in two texts: every object that stays when all others go holds a page
+of memory, which only then could be given back."""
 
 
 class Seen(NamedTuple):
@@ -33,14 +35,15 @@ class SeenContents:
     """
 
     def __init__(self) -> None:
-        self._closed: dict[tuple[str, str], Seen] = {}
-        """By identity and version of the file."""
+        self._closed: dict[str, str] = {}
+        """By identity and version of the file, with a NUL between them; see _packed."""
         self._newest = 0
         self._never_seen = Seen(0, None, is_shown=False)
 
     def of(self, identity: str, version: str) -> Seen:
         """What was shown of a file that is not open."""
-        return self._closed.get((identity, version), self._never_seen)
+        found = self._closed.get(f"{identity}\0{version}")
+        return self._never_seen if found is None else _unpacked(found)
 
     def closed(self, identity: str, version: str, seen: Seen) -> None:
         """Remember what was shown of a file, as it is not open any more."""
@@ -49,9 +52,19 @@ class SeenContents:
         if len(self._closed) >= MOST:
             self._closed.clear()
             self._never_seen = Seen(self.new_generation(), None, is_shown=False)
-        self._closed[identity, version] = seen
+        self._closed[f"{identity}\0{version}"] = _packed(seen)
 
     def new_generation(self) -> int:
         """A number that was not given before."""
         self._newest += 1
         return self._newest
+
+
+def _packed(seen: Seen) -> str:
+    of_server = None if seen.fingerprint is None else astuple(seen.fingerprint)
+    return json.dumps([seen.generation, of_server, seen.is_shown])
+
+
+def _unpacked(text: str) -> Seen:
+    generation, of_server, is_shown = json.loads(text)
+    return Seen(generation, None if of_server is None else Fingerprint(*of_server), is_shown)

@@ -70,7 +70,7 @@ class Verdict(enum.IntEnum):
     """Fetched twice, and not what the database says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What the file server said of the content: two answers with different ones are never mixed."""
 
