@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,8 @@ from mounted import mounted
 
 RUNS_LONG = "ALYXFS_FULL_TESTS" in os.environ
 starting.forks = True
+# Who is started in the background by a script ignores SIGINT, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Whoever runs the tests keeps what is in their own keyring, which drives started by tests would find as well.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 # Each test has a time limit of its own: how long one example takes is a matter of what else the machine does.
