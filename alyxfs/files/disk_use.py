@@ -47,7 +47,7 @@ class DiskUse:
         self.trouble = ""
         """Why data files are not cached, or were not when it was tried last, as a sentence; empty where they are."""
         self.occupied = 0
-        """Bytes that they took when it was looked at last."""
+        """Bytes that they took when it was looked at last, and those that were written since."""
         self._pool = pool
         self._memory = memory
         self._unrecorded: dict[int, CachedFile] = {}
@@ -76,6 +76,7 @@ class DiskUse:
     def wrote(self, count: int) -> None:
         """So many bytes went to the disk: look at its limit now and then."""
         self.trouble = ""
+        self.occupied += count
         self._written += count
         if self._written > min(self.limit_bytes // 20, GIB):
             self._written = 0

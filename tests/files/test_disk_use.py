@@ -115,6 +115,7 @@ async def test_how_full_the_disk_is_is_looked_at_when_a_share_of_the_limit_was_w
     disk._tidy_now = trio.Event()
     disk.wrote(share)
     assert not disk._tidy_now.is_set(), "and counts once"
+    assert disk.occupied == 2 * share + 1, "which is told before it is looked at"
 
 
 async def test_what_was_not_used_for_long_goes_and_it_is_known_what_stays(tmp_path):
