@@ -26,12 +26,14 @@ from alyxfs.files.pool import FilePool
 from alyxfs.files.prefetch import formats
 from alyxfs.files.prefetch.prefetcher import Prefetcher
 from alyxfs.files.reader import Reader
-from alyxfs.files.state import FileState, is_saving, look, recorded_share_of, share_of
+from alyxfs.files.state import FileState, is_saving, look, recorded_share_of, share_of, waits_to_be_saved
 from alyxfs.files.transfer.copies import FailedCopies
+from alyxfs.files.transfer.lull import Lull
 from alyxfs.files.verifier import Verifier
 from alyxfs.files.verify import fetch_all, leave_failing_copy, see_if_served
 from alyxfs.private_files import claim_folder
 from alyxfs.tasks import background_tasks, nobody_waits
+from alyxfs.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     import pathlib
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 GIB = 1 << 30
 DEFAULT_LIMIT = 50 * GIB
 """Bytes on disk."""
+MOST_THREADS = 16
+"""For short work on the disk, where that is slow."""
 SETTLING = 10.0
 """Seconds that pinning waits for blocks that are on their way to the disk."""
 BELIEVED = 60.0
@@ -74,9 +78,11 @@ class FileCache:
         self._on_change = on_change
         self._pool = FilePool(self, self.known_size)
         self.memory = Memory(lambda: (item for file in self._pool.all() for item in file.fetches))
+        self.threads = WorkerThreads(at_once=1, most=MOST_THREADS)
         self.disk = DiskUse(directory, limit_bytes, self._pool, self.memory)
         self.read_at = 0.0
         """Trio time of the last read."""
+        self.lull = Lull(lambda: self.read_at)
         self._closing = False
         self.verifier = Verifier(network, tasks, self.memory.buffers, lambda: self.read_at, self.closed)
         self.places = Places(directory, server)
@@ -204,6 +210,8 @@ class FileCache:
         """What of a file is on this machine, and what is known of it."""
         found = await trio.to_thread.run_sync(look, self.path(source), source.version)
         file = self._pool.find(source.identity, source.version)
+        if file is not None and waits_to_be_saved(file):
+            await self._save([file])
         if file is not None and file.blocks is not None:
             found = found._replace(share=share_of(file), verdict=file.blocks.verdict)
         elif self.known_size(source) == 0:
@@ -280,13 +288,18 @@ class FileCache:
     async def _settle(self, keys: Collection[tuple[str, str]]) -> None:
         """Wait until what has come of these files is on disk, and forget what never gets there."""
         files = [file for key in keys if (file := self._pool.find(*key))]
-        with trio.move_on_after(SETTLING):
-            while any(is_saving(file) for file in files):  # noqa: ASYNC110 - a fetch may end without a save
-                await trio.sleep(0.01)
+        await self._save(files)
         for file in files:
             for item in [one for one in file.fetches if one.is_kept and not one.is_saved]:
                 file.drop(item)
             self._pool.forget_removed(file)
+
+    async def _save(self, files: Collection[CachedFile]) -> None:
+        """Wait until what has come of these files is on disk, if that does not take too long."""
+        self.lull.end()
+        with trio.move_on_after(SETTLING):
+            while any(is_saving(file) for file in files):  # noqa: ASYNC110 - a fetch may end without a save
+                await trio.sleep(0.01)
 
     async def _state_here(self, source: Source) -> FileState:
         state = await self.state(source)
@@ -376,7 +389,10 @@ async def open_file_cache(
                 cache.disk_refused(refusal)
             tasks.keep(cache.disk.record_for_ever)
             tasks.keep(cache.disk.tidy_for_ever)
-            yield cache
+            try:
+                yield cache
+            finally:
+                cache.lull.close()
     finally:
         # Only now have all fetches handed over what they hold.
         if cache is not None:

@@ -126,6 +126,7 @@ async def delivery_of(cache: Cache, source: Source) -> AsyncGenerator[Delivery |
             opened.is_wanted_later = True
             if opened.file.blocks is None:
                 await opened.look(0, PIECE)  # the first answer says of which content a cache file is to be
+                await opened.file.make_blocks()
             blocks = opened.file.blocks
             yield None if blocks is None else Delivery(cache, opened, blocks)
     finally:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from alyxfs import free_space
-from alyxfs.files.cached_file import CachedFile
 from alyxfs.files.disk import eviction
 from alyxfs.net import release_unused
 from alyxfs.tasks import for_each
+from alyxfs.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     import pathlib
 
     from alyxfs import errors
+    from alyxfs.files.cached_file import CachedFile
     from alyxfs.files.memory.limiter import Memory
     from alyxfs.files.pool import FilePool
 
@@ -28,6 +29,8 @@ TIDY_PAUSE = 60.0
 """Seconds between two looks at how full the disk is, if nothing is written."""
 RECORDED_AT_ONCE = 8
 """Files that are put on disk at the same time: one commit of the file system's journal serves them all."""
+READY_TO_RECORD = 64
+"""Files that wait for that: threads then take one after the other."""
 RECORD_PAUSE = 5.0
 """Seconds between two rounds that put blocks on disk and mark them: what a power cut or kill may cost."""
 DISK_PAUSE = 30.0
@@ -52,6 +55,7 @@ class DiskUse:
         self._memory = memory
         self._unrecorded: dict[int, CachedFile] = {}
         self._recording = trio.Lock()
+        self._threads = WorkerThreads(at_once=RECORDED_AT_ONCE, most=RECORDED_AT_ONCE)
         self._write_again_at = 0.0
         """Trio time."""
         self._written = 0
@@ -106,7 +110,10 @@ class DiskUse:
             async with self._recording:
                 files, self._unrecorded = self._unrecorded, {}
                 files |= {id(file): file for file in self._pool.all() if file.is_used}
-                await for_each(files.values(), CachedFile.record, at_once=RECORDED_AT_ONCE, failed=_not_recorded)
+                await for_each(files.values(), self._record, at_once=READY_TO_RECORD, failed=_not_recorded)
+
+    async def _record(self, file: CachedFile) -> None:
+        await file.record(self._threads)
 
     async def tidy_for_ever(self) -> None:
         """Keep the directory within its limit."""

@@ -49,6 +49,11 @@ def recorded_share_of(file: CachedFile) -> float:
 
 def is_saving(file: CachedFile) -> bool:
     """Whether something of it is on its way to the disk; never awaits."""
-    if file.blocks is None:
+    if file.blocks is None and not file.is_saved_late:
         return False
     return any(not (item.is_saved or item.is_kept or item.unsavable) for item in file.fetches)
+
+
+def waits_to_be_saved(file: CachedFile) -> bool:
+    """Whether all that is on its way has come, and only waits for a lull; never awaits."""
+    return file.is_saved_late and is_saving(file) and all(item.done for item in file.fetches)

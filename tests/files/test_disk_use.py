@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from alyxfs.files import disk_use
+from alyxfs.files.cached_file import CachedFile
 from alyxfs.files.disk import block_file, eviction, pins
 from alyxfs.files.disk.block_file import Fingerprint, Verdict
 from alyxfs.files.disk_use import DISK_PAUSE, RECORD_PAUSE, TIDY_PAUSE, DiskUse
@@ -45,7 +46,7 @@ class File:
     """One of them, and its cache file, which notes what is recorded."""
 
     absent = 1
-    record = None
+    record = CachedFile.record
 
     def __init__(self, *runs, is_used=False):
         self.unrecorded = list(runs)
@@ -56,7 +57,7 @@ class File:
         self.may_go_on = trio.Event()
         self.may_go_on.set()
 
-    async def in_thread(self, _record, runs):
+    async def in_thread(self, _record, runs, threads=None):
         await self.may_go_on.wait()
         self.recorded.append(runs)
         self.is_used = False

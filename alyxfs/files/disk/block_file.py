@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
 
+    from alyxfs.worker_threads import WorkerThreads
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -122,8 +124,8 @@ class BlockFile:
         self._threads = 0
         self._closing = False
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run work on this file in a thread; the descriptor stays open until it has ended.
+    async def in_thread(self, work: Callable[..., T], *arguments: Any, threads: WorkerThreads | None = None) -> T:
+        """Run work on this file in a thread, of these where it is short; the descriptor stays open until it has ended.
 
         Raises CutError where the file was closed before: its descriptor may be another file's by now.
         """
@@ -131,7 +133,7 @@ class BlockFile:
             raise CutError(f"{self.path} was closed meanwhile")
         self._threads += 1
         try:
-            return await trio.to_thread.run_sync(work, *arguments)
+            return await (trio.to_thread.run_sync if threads is None else threads.run)(work, *arguments)
         finally:
             self._threads -= 1
             self._close_if_unused()

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from alyxfs.files.transfer.owner import Owner
     from alyxfs.files.transfer.segment import Segment
     from alyxfs.net import Link
+    from alyxfs.worker_threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
+SAVED_LATE = 1024 * 1024
+"""Bytes: files up to this size are made on disk when they have come, see lull."""
 ASK_AGAIN = 5.0
 """Seconds after which a server is asked again that gave something else instead of the file."""
 
@@ -98,6 +101,11 @@ class FileContent:
         return self.blocks is not None and self.blocks.has_uses
 
     @property
+    def is_saved_late(self) -> bool:
+        """Whether it is so small that it stays in memory until there is time to make a file of it."""
+        return self.fingerprint is not None and self.fingerprint.size <= SAVED_LATE and not self.deliveries
+
+    @property
     def is_untouched(self) -> bool:
         """Whether no byte of the content has come yet, though a server may have begun to answer."""
         return not any(self.written) and all(item.arrived == item.start for item in self.fetches)
@@ -109,7 +117,7 @@ class FileContent:
                 return
             self._looked_for = True
             try:
-                found = await trio.to_thread.run_sync(
+                found = await self._owner.threads.run(
                     block_file.open_existing, self._owner.path(self.source), self.source.version
                 )
             except OSError as error:
@@ -144,15 +152,15 @@ class FileContent:
         self.unrecorded.append((first, last))
         self._owner.to_record(self)
 
-    async def record(self) -> None:
-        """Note in the cache file what has been written and used since the last time."""
+    async def record(self, threads: WorkerThreads) -> None:
+        """Note in the cache file what has been written and used since the last time; in one of these threads."""
         runs, self.unrecorded = self.unrecorded, []
         blocks = self.blocks
         if blocks is None or not (runs or self.is_used):
             return
         self._recording = True
         try:
-            await blocks.in_thread(blocks.record, runs)
+            await blocks.in_thread(blocks.record, runs, threads=threads)
         except block_file.NotOnDiskError as error:
             self._owner.disk_refused(error)
             if blocks is self.blocks:
@@ -186,7 +194,7 @@ class FileContent:
             if self.blocks is not None or self._place_taken or fingerprint is None or not self._owner.may_write():
                 return
             try:
-                made = await trio.to_thread.run_sync(
+                made = await self._owner.threads.run(
                     block_file.create,
                     self._owner.path(self.source),
                     self.source.identity,
@@ -202,7 +210,8 @@ class FileContent:
                 self._place_taken = True
             elif fingerprint is self.fingerprint:
                 self._adopt(made)
-            else:
+            else:  # it would hold the place of what the file is by now
+                made.remove()
                 made.close()
 
     def _adopt(self, found: block_file.BlockFile) -> None:

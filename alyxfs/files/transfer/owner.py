@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from alyxfs.files.memory.limiter import Memory
     from alyxfs.files.source import Source
     from alyxfs.files.transfer.copies import FailedCopies
+    from alyxfs.files.transfer.lull import Lull
     from alyxfs.net import Network
     from alyxfs.tasks import Tasks
+    from alyxfs.worker_threads import WorkerThreads
 
 File_contra = TypeVar("File_contra", contravariant=True)
 
@@ -27,6 +29,9 @@ class Owner(Protocol[File_contra]):
     failed_copies: FailedCopies
     kept_copies: KeptValues
     places: Places
+    lull: Lull
+    threads: WorkerThreads
+    """For short work on the disk."""
 
     def path(self, source: Source) -> pathlib.Path:
         """The cache file's place."""

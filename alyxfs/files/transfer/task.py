@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 SAVE_PIECE = 2 * 1024 * 1024
 """Bytes that are written to disk at a time: what is on disk and read makes room for what comes, in memory that the
 processor still has at hand."""
+SHORT = 256 * 1024
+"""Bytes that are written in so little time that others may wait for it."""
 LOAD_PIECE = 2 * 1024 * 1024
 """Bytes that are read ahead from disk at a time."""
 BUFFERED_BY_ONE = 16 * 1024 * 1024
@@ -197,7 +199,8 @@ class DownloadTask:
         file.trouble = None
         if body.fingerprint is not None:
             file.pin(body.fingerprint)
-            await file.make_blocks()
+            if not file.is_saved_late:
+                await file.make_blocks()
         if body.whole and item.arrived == item.start and body.end != item.end:
             twin = next((one for one in file.fetches if one is not item and one.whole and one.covers(item.start)), None)
             if twin is not None:
@@ -267,6 +270,10 @@ class DownloadTask:
         file, item = self._file, self._item
         while item.saving:
             await self._memory.room()
+        if item in file.fetches and item.unsaved_length and file.is_saved_late:
+            await self._owner.lull.come(item.unsaved_length)
+            if item in file.fetches:
+                await file.make_blocks()
         if item in file.fetches and item.unsaved_length and file.blocks is not None and not item.unsavable:
             await self._save()
         is_worth_it = item.buffered >= direct_io.LEAST or not item.is_saved
@@ -288,7 +295,8 @@ class DownloadTask:
             parts, end = item.unsaved()
             # Where the disk is slower than the network the page cache evens that out, and readers do not feel it.
             may_wait = bool(self._file.deliveries) or not self._memory.is_disk_behind()
-            await blocks.in_thread(functools.partial(blocks.write, parts, before, may_wait=may_wait))
+            write = functools.partial(blocks.write, parts, before, may_wait=may_wait)
+            await blocks.in_thread(write, threads=self._owner.threads if end - before <= SHORT else None)
             self._owner.wrote(end - before)
             if blocks is file.blocks and not item.unsavable:
                 # No await between these: what leaves memory is known to be on disk.
