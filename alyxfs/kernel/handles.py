@@ -29,6 +29,8 @@ class OpenFile:
     """Whether it writes at the end of the file, wherever the kernel believes that to be."""
     is_paged: bool
     """Whether it is read through the kernel's pages."""
+    is_written: bool
+    """Whether it was opened for writing."""
 
 
 class Handles:
@@ -68,8 +70,9 @@ class Handles:
         Appending is left to the handle: the kernel appends at the size it remembers, which may be an estimate.
         """
         handle = self._new_handle()
-        appends = bool(flags & os.O_APPEND) and isinstance(reader, Writable)
-        file = self._files[handle] = OpenFile(number, reader, process, appends, is_paged)
+        is_written = isinstance(reader, Writable)
+        appends = bool(flags & os.O_APPEND) and is_written
+        file = self._files[handle] = OpenFile(number, reader, process, appends, is_paged, is_written)
         self._of_inode.setdefault(number, []).append(file)
         return handle
 
@@ -91,7 +94,7 @@ class Handles:
 
     def is_written(self, number: int) -> bool:
         """Whether a program has this inode open for writing."""
-        return any(isinstance(file.reader, Writable) for file in self._of_inode.get(number, ()))
+        return any(file.is_written for file in self._of_inode.get(number, ()))
 
     def is_open_by(self, number: int, thread: int) -> bool:
         """Whether the program of this thread, or one that started it, has this inode open."""
@@ -101,7 +104,7 @@ class Handles:
 
     def read_by(self, is_meant: Callable[[int], bool]) -> list[OpenFile]:
         """The files that these programs have open for reading alone."""
-        read = [file for file in self._files.values() if not isinstance(file.reader, Writable)]
+        read = [file for file in self._files.values() if not file.is_written]
         return [file for file in read if is_meant(file.process)]
 
     def inode(self, handle: int) -> int:
@@ -114,9 +117,13 @@ class Handles:
 
     def writer(self, handle: int) -> Writer:
         """An open file that was opened for writing."""
-        writer = self._files[handle].reader
-        assert isinstance(writer, Writable), "the kernel writes only to what was opened for writing"
-        return cast("Writer", writer)
+        file = self._files[handle]
+        assert file.is_written, "the kernel writes only to what was opened for writing"
+        return cast("Writer", file.reader)
+
+    def is_for_writing(self, handle: int) -> bool:
+        """Whether an open file was opened for writing."""
+        return self._files[handle].is_written
 
     def appends(self, handle: int) -> bool:
         """Whether what is written goes to the end of the file."""
@@ -139,7 +146,7 @@ class Handles:
 
         One that is read through pages comes before others: the kernel limits what is read through them by their size.
         """
-        files = [file for file in reversed(self._of_inode.get(number, ())) if not isinstance(file.reader, Writable)]
+        files = [file for file in reversed(self._of_inode.get(number, ())) if not file.is_written]
         return next((file.reader for file in sorted(files, key=lambda file: not file.is_paged)), None)
 
     def has_other_pages(self, number: int, version: str) -> bool:
@@ -152,7 +159,7 @@ class Handles:
         The kernel limits reads through its pages by the size that it is told: a program that inherited such a file
         must be told the size of that.
         """
-        writers = [file for file in self._of_inode.get(number, ()) if isinstance(file.reader, Writable)]
+        writers = [file for file in self._of_inode.get(number, ()) if file.is_written]
         if not writers:
             return None
         process = process_of(thread)

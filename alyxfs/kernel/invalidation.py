@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from alyxfs.kernel.inodes import Inodes
+    from alyxfs.tree import Node
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class Invalidation:
         self._is_listening = False
         """Whether the kernel is there to be told."""
         self._waiting: set[int] = set()
+        self._telling: int | None = None
+        """The one that it is telling the kernel of."""
         self._queue: queue.SimpleQueue[int | Callable[[], None] | None] = queue.SimpleQueue()
 
     def attach(self, inodes: Inodes) -> None:
@@ -84,6 +87,15 @@ class Invalidation:
         for number in self._inodes.showing(dataset):
             self._inodes.versions.pop(number, None)
             forget_attributes(number)
+
+    def has_told(self, number: int, node: Node) -> bool:
+        """Whether the size that the kernel may remember of a file, which nobody has opened yet, is right.
+
+        That of a data file is: what is found to be another one, it is told of at that moment (see :meth:`file`), and an
+        estimate it does not keep.
+        """
+        is_about_to = number in self._waiting or number == self._telling  # the thread changes these in the other order
+        return bool(node.datasets and node.content) and not is_about_to
 
     async def settled(self) -> None:
         """Return when the kernel has been told of all that came before."""
@@ -119,9 +131,11 @@ class Invalidation:
                 if callable(item):
                     item()
                     continue
+                self._telling = item
                 self._waiting.discard(item)  # what changes from here on is told anew
                 if self._inodes is not None and item in self._inodes:
                     forget_attributes(item)
+                self._telling = None
             except trio.RunFinishedError:
                 return
             except Exception as error:  # noqa: BLE001 - the thread serves all changes to come

@@ -185,10 +185,10 @@ class Kernel(pyfuse3.Operations):
         if is_owner(ctx.uid):
             self.inodes.errors.pop(node.identity, None)
         handle = self._open.open_file(inode, reader, flags, process, is_paged=is_paged)
-        same = self.inodes.versions.get(inode) == version
+        same = (before := self.inodes.versions.get(inode)) == version
         if is_paged:
             self.inodes.versions[inode] = version
-        if not same:  # nor is the size that the kernel may remember
+        if not same and (before is not None or not self.invalidation.has_told(inode, node)):  # nor is the size
             forget_attributes(inode)
         return pyfuse3.FileInfo(fh=handle, keep_cache=same or not is_paged, direct_io=not is_paged)
 
@@ -247,7 +247,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """Save now."""
-        if isinstance(self._open.reader(fh), Writable):
+        if self._open.is_for_writing(fh):
             await self._open.writer(fh).fsync()
 
     @answered_at_once
@@ -323,7 +323,7 @@ class Kernel(pyfuse3.Operations):
     @handled
     async def flush(self, fh: FileHandleT) -> None:
         """A descriptor is closed: what was written is saved if it is whole."""
-        if isinstance(self._open.reader(fh), Writable):
+        if self._open.is_for_writing(fh):
             await self._open.writer(fh).flush()
 
     @handled

@@ -101,9 +101,9 @@ async def end(response: httpx.Response, answer: StreamedAnswer) -> None:
 
     With the connection closed the next read fails, which unwinds them all.
     """
+    if not response.is_stream_consumed or response.is_closed:
+        return
     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        if not response.is_stream_consumed or response.is_closed:
-            return
         body = response.extensions.get("body")
         await (body.break_off() if isinstance(body, Body) else response.extensions["network_stream"].aclose())
         try:
@@ -111,6 +111,15 @@ async def end(response: httpx.Response, answer: StreamedAnswer) -> None:
                 pass
         except errors.ServerFault as error:
             log.debug("left before its end: %s", error)
+
+
+async def close(response: httpx.Response) -> None:
+    """Keep the connection where all was read, else close it."""
+    body = response.extensions.get("body")
+    if isinstance(body, Body) and body.was_given_back():
+        return
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        await response.aclose()
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -224,8 +224,7 @@ class Network(Servers):
                         return
                     target = redirected(url, location)
                 finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                        await response.aclose()
+                    await answers.close(response)
                     milliseconds, count = 1000 * (trio.current_time() - began), body_received.received
                     log.debug(
                         "%s %s: %d, %d bytes in %.1f ms", method, shown(url), response.status_code, count, milliseconds

@@ -83,9 +83,7 @@ def make_transport(server: Server, connections: int, boundary: Boundary, proxy: 
 def make_request(method: str, url: str, headers: Mapping[str, str], read_timeout: float, **body: Any) -> httpx.Request:
     """Build a request; raises httpx.InvalidURL or ValueError where address or headers cannot be sent."""
     extensions = {"timeout": timeouts(read_timeout).as_dict()}
-    merged = httpx.Headers(HEADERS)
-    merged.update(headers)
-    return httpx.Request(method, url, headers=merged, extensions=extensions, **body)
+    return httpx.Request(method, url, headers={**HEADERS, **headers}, extensions=extensions, **body)
 
 
 def timeouts(read: float) -> httpx.Timeout:

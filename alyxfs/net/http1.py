@@ -7,6 +7,7 @@ is received from the socket straight into the caller's memory: through httpcore 
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeAlias
 
 import h11
@@ -60,7 +61,7 @@ class Transport(httpx.AsyncBaseTransport):
         if stream is not None and is_safe:
             is_doubtful = idle_for >= DOUBTED_AFTER
             try:
-                with trio.fail_after(DOUBTFUL_WAIT if is_doubtful else float("inf")):
+                with trio.fail_after(DOUBTFUL_WAIT) if is_doubtful else nullcontext():
                     return await self._ask_and_close(stream, request, timeouts)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
                 pass  # it was closed while nobody looked
@@ -197,18 +198,23 @@ class Body(httpx.AsyncByteStream):
             self._missing -= len(part)
             yield part
 
-    async def aclose(self) -> None:
-        """Keep the connection where all was read, else close it."""
+    def was_given_back(self) -> bool:
+        """Give the connection to the next request where all was read; False where it has to be closed."""
         if self._ended:
-            return
-        self._ended = True
+            return True
         if self._missing is None:
             is_reusable = self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE
         else:
             is_reusable = self._protocol.our_state is h11.DONE and self._missing == 0 and not self._has_surplus
         if is_reusable:
+            self._ended = True
             self._transport.release(self._stream)
-        else:
+        return is_reusable
+
+    async def aclose(self) -> None:
+        """Keep the connection where all was read, else close it."""
+        if not self.was_given_back():
+            self._ended = True
             await self._stream.aclose()
 
     async def break_off(self) -> None:

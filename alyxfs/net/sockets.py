@@ -91,13 +91,13 @@ class PlainStream:
         """Send all of it."""
         if not buffer:
             return
-        try:
-            with trio.fail_after(_seconds(timeout)):
+        with trio.CancelScope(deadline=trio.current_time() + _seconds(timeout)):
+            try:
                 await self._stream.send_all(buffer)
-        except trio.TooSlowError as error:
-            raise httpx.WriteTimeout("the server takes no bytes") from error
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpx.WriteError(reason(error)) from error
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise httpx.WriteError(reason(error)) from error
+            return
+        raise httpx.WriteTimeout("the server takes no bytes")
 
     async def aclose(self) -> None:
         """Close at once."""

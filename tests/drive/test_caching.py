@@ -121,3 +121,21 @@ def test_a_limit_holds_at_once_for_the_drives_that_use_the_cache(cache, drive):
     assert sum(session["here"] for session in json.loads(cache("--json"))) <= 2.2 * MIB
     assert f"{drive.path}: 2.2 MiB at most." in cache("limit")
     cache("limit", "50")
+
+
+def test_a_file_whose_size_is_known_costs_no_question_more_when_it_is_opened(demo, tmp_path):
+    """What the kernel has been told of it holds: it need not be made to ask again."""
+    with mounted(demo.url, tmp_path / "home") as drive:
+        names = [path for path in (drive / SESSION).rglob("*.npy") if path.stat().st_size][:5]
+        counts = [getattrs(drive), getattrs(drive)]
+        for path in names:
+            with path.open("rb") as file:
+                assert os.fstat(file.fileno()).st_size > 0
+                file.read(10)
+        counts.append(getattrs(drive))
+        assert len(names) == 5
+        assert counts[2] - counts[1] == counts[1] - counts[0], "those that reading the status itself costs"
+
+
+def getattrs(drive):
+    return json.loads((drive / ".alyxfs/status.json").read_bytes())["kernel_requests"]["getattr"]
