@@ -44,9 +44,11 @@ class Lull:
             return
         self._over = trio.Event()
         with trio.move_on_after(LONGEST):
-            while not (self._is_closed or self._enough.is_set()) and (left := self._read_at() + CALM - trio.current_time()) > 0:
-                with trio.move_on_after(left):
+            while not (self._is_closed or self._enough.is_set()):
+                with trio.move_on_at(self._read_at() + CALM) as scope:
                     await self._enough.wait()
+                if scope.cancelled_caught and trio.current_time() >= self._read_at() + CALM:
+                    break
         self._over.set()
         self._over, self._enough, self._waiting = None, trio.Event(), 0
 
