@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import medium
 from benchmarks.datafiles import GIB, KIB, MIB
-from benchmarks.peers import CURL, DRIVE, FSSPEC, HTTPDIRFS, LOCAL, RAISED, RCLONE_FULL, RCLONE_OFF
+from benchmarks.peers import BARE_WEB, CURL, DRIVE, FSSPEC, HTTPDIRFS, LOCAL, RAISED, RCLONE_FULL, RCLONE_OFF
 from benchmarks.server import GBIT
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
         "many-readers": (_times(1, RCLONE_FULL), _times(1, RCLONE_OFF)),
         "many-small-files": (
             _times(1, RCLONE_OFF),
+            _times(0.6, BARE_WEB),
             _limit("1 range a file", 1, lambda sample, _: sample.requests / sample.files),
         ),
         "random-reads-near": (_fetched(64 * KIB, random_reads, " each"),),

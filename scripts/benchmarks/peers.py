@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
-from benchmarks.datafiles import LARGE
+from benchmarks.datafiles import LARGE, small_name
 from benchmarks.library import TOKEN, place
 from mounted import mounted
 
@@ -53,8 +53,10 @@ LOCAL_PAGES = "local, 4 KiB pages"
 """The same in memory (tmpfs), where the kernel's page cache has pages of 4 KiB, as it has for every FUSE mount."""
 BARE = "pyfuse3 alone"
 """A drive that only answers, from the local file: see bare.py."""
+BARE_WEB = "pyfuse3 and httpx alone"
+"""A drive that only asks, for small files as a whole: see bare_web.py."""
 
-PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL, LOCAL_PAGES, BARE)
+PEERS = (DRIVE, RAISED, RCLONE_FULL, RCLONE_OFF, HTTPDIRFS, FSSPEC, CURL, LOCAL, LOCAL_PAGES, BARE, BARE_WEB)
 """In the order in which they are told of."""
 
 HOW_TO_GET = {
@@ -132,6 +134,7 @@ def installed() -> list[str]:
         LOCAL: True,
         LOCAL_PAGES: os.access(MEMORY, os.W_OK),
         BARE: True,
+        BARE_WEB: True,
     }
     return [peer for peer, is_there in needs.items() if is_there]
 
@@ -256,6 +259,10 @@ _COMMANDS: dict[str, Callable[[Service, Path, str, Path], list[str]]] = {
     ],
     BARE: lambda service, _home, _address, point: [
         sys.executable, str(Path(__file__).with_name("bare.py")), str(service.server.root / LARGE), str(point),
+    ],
+    BARE_WEB: lambda service, _home, address, point: [
+        sys.executable, str(Path(__file__).with_name("bare_web.py")),
+        str(service.server.root / small_name(0).rpartition("/")[0]), address, str(point),
     ],
     FSSPEC: lambda _service, _home, address, point: [sys.executable, "-c", _FSSPEC_PROGRAM, address, str(point)],
 }  # fmt: skip

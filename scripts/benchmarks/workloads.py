@@ -38,6 +38,7 @@ from benchmarks.datafiles import (
 )
 from benchmarks.peers import (
     BARE,
+    BARE_WEB,
     CURL,
     DRIVE,
     FSSPEC,
@@ -440,7 +441,7 @@ WORKLOADS = (
     Workload(_whole_array("tls", "sequential-tls"), ("sequential-tls",), (DRIVE, RCLONE_FULL, CURL)),
     Workload(_whole_array("link", "sequential-link"), ("sequential-link",), (DRIVE, RCLONE_FULL, CURL)),
     Workload(many_readers, ("many-readers",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
-    Workload(many_small_files, ("many-small-files",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
+    Workload(many_small_files, ("many-small-files",), (DRIVE, RCLONE_FULL, RCLONE_OFF, BARE_WEB)),
     Workload(random_reads("near"), ("random-reads-near",), (DRIVE, *OTHERS)),
     Workload(random_reads("far"), ("random-reads-far",), (DRIVE, RCLONE_FULL, RCLONE_OFF)),
     Workload(first_bytes, ("first-bytes", "first-bytes-middle"), (DRIVE, *OTHERS)),
