@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 
-MINUTE = 60.0
+MINUTE = 60
 """Seconds."""
-MOST_REMEMBERED = 100_000
-"""Requests of the last minute: more are not counted one by one."""
 
 
 @dataclass
@@ -19,19 +18,27 @@ class Traffic:
     requests: int = 0
     received: int = 0
     """Bytes of bodies."""
-    _sent_at: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_REMEMBERED))
+    _sent: array[int] = field(default_factory=lambda: array("L", [0] * MINUTE))
+    """Requests of each second of the last minute. Not their times: each number would be an object on the heap."""
+    _second: int = 0
+    """The one up to which they are counted (monotonic)."""
 
     def sent(self) -> None:
         """One more request leaves."""
         self.requests += 1
-        self._sent_at.append(time.monotonic())
+        self._sent[self._now()] += 1
 
     def last_minute(self) -> int:
-        """How many have left within it."""
-        since = time.monotonic() - MINUTE
-        while self._sent_at and self._sent_at[0] < since:
-            self._sent_at.popleft()
-        return len(self._sent_at)
+        """How many have left within it, to the second."""
+        self._now()
+        return sum(self._sent)
+
+    def _now(self) -> int:
+        second = int(time.monotonic())
+        for passed in range(max(self._second, second - MINUTE) + 1, second + 1):
+            self._sent[passed % MINUTE] = 0
+        self._second = second
+        return second % MINUTE
 
 
 @dataclass

@@ -6,7 +6,12 @@ Only the kernel layer turns an exception into an errno, and only one table there
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alyxfs.visible_text import one_line
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AlyxfsError(Exception):
@@ -19,8 +24,11 @@ class AlyxfsError(Exception):
         self.url = url
         """The address that was asked, without credentials."""
 
-    def again(self, sentence: str | None = None) -> AlyxfsError:
-        """The same failure for one more who waits, or with more to say: one exception would collect all tracebacks."""
+    def again(self, sentence: str | None = None) -> Self:
+        """The same failure for one more who waits, or with more to say: one exception would collect all tracebacks.
+
+        Also what is remembered of it: whatever the functions held that it came through, stays as long as it does.
+        """
         return type(self)(sentence or str(self), status=self.status, url=self.url)
 
 

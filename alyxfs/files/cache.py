@@ -242,7 +242,8 @@ class FileCache:
             self.closed(file)
 
     def forget_idle(self) -> None:
-        """Drop what is believed no longer: each error has the values of the functions that it came through."""
+        """Drop what is believed no longer, and files that nobody goes on with."""
+        self._pool.forget_idle(self.read_at)
         self.unavailable.expire()
         self.failed_copies.forget_idle()
 

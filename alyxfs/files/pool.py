@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import trio
+
 from alyxfs.files.cached_file import CachedFile
 from alyxfs.files.seen import Seen, SeenContents
 
@@ -18,6 +20,8 @@ IDLE_FILES = 128
 """Files without a reader that stay open, as a walk through a directory comes back to them; a descriptor each."""
 BETWEEN_LOOKS = 16
 """Readers that leave before all files are looked through again for such, where there are more."""
+UNREAD = 30.0
+"""Seconds after which nobody goes on with them: each is some 25 objects, all over the heap."""
 MOST_IDLE_MAPS = 64 << 20
 """Bytes of memory that the maps of these may take: each has one byte for 32 KiB of its file."""
 
@@ -97,6 +101,11 @@ class FilePool:
         """Let go of all idle files of which the cache files say all."""
         for file in [one for one in self._files.values() if one.is_idle and one.is_recorded]:
             self.release(file)
+
+    def forget_idle(self, read_at: float) -> None:
+        """The same, once nobody has read anything for a while (since then, trio time)."""
+        if trio.current_time() - read_at > UNREAD:
+            self.forget_recorded()
 
     def forget_removed(self, file: CachedFile) -> None:
         """Let go of a file whose cache file somebody has removed, where nobody uses it."""

@@ -52,7 +52,9 @@ class SeenContents:
         if len(self._closed) >= MOST:
             self._closed.clear()
             self._never_seen = Seen(self.new_generation(), None, is_shown=False)
-        self._closed[f"{identity}\0{version}"] = _packed(seen)
+        packed, key = _packed(seen), f"{identity}\0{version}"
+        if self._closed.get(key) != packed:  # a new text would keep another page of the heap from being given back
+            self._closed[key] = packed
 
     def new_generation(self) -> int:
         """A number that was not given before."""

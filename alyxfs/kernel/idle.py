@@ -19,6 +19,7 @@ import os
 import pathlib
 import struct
 import time
+import urllib.parse
 from typing import TYPE_CHECKING
 
 import trio
@@ -110,9 +111,16 @@ async def give_back_for_ever(pruner: Pruner, drive: Drive) -> None:
         if waited > MOST_ROUNDS or (is_worth_it and looked - before < QUIET):
             most, waited = inodes.with_node, 0
             inodes.shrink()
+            _forget_parts_of_addresses()
             gc.collect()  # also frees what Python keeps for new tuples, each of which holds a page of memory
             await trio.to_thread.run_sync(release_unused)
             given_back = time.process_time()
+
+
+def _forget_parts_of_addresses() -> None:
+    """Those of the last hundred addresses, which Python keeps: each lies on another page of the heap."""
+    if (forget := getattr(urllib.parse.urlsplit, "cache_clear", None)) is not None:  # an undocumented part of it
+        forget()
 
 
 async def keep_few_for_ever(pruner: Pruner) -> None:

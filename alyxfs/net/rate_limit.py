@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,13 +45,14 @@ class RequestRate:
     With ``shared``, other drives of the user take their turns of the same server, and each request has to be one of
     these, too.
 
-    State: ``_burst`` and ``_next`` change in :meth:`count` and :meth:`_count_here`, which never await.
+    State: ``_burst``, ``_oldest`` and ``_next`` change in :meth:`count` and :meth:`_count_here`, which never await.
     """
 
     def __init__(self, requests_per_minute: float, shared: SharedRate | None = None) -> None:
         at_once, self._interval = halves(requests_per_minute)
-        self._burst: deque[float] = deque([-math.inf] * at_once, at_once)
-        """When each of the first half was used last (trio time), the oldest first."""
+        self._burst = array("d", [-math.inf] * at_once)
+        """When each of the first half was used last (trio time): the oldest at ``_oldest``, then round and round."""
+        self._oldest = 0
         self._next = math.inf if math.isinf(self._interval) else -math.inf
         """Trio time from which on the next of the second half may be used."""
         self._queue = trio.Lock()
@@ -90,8 +91,9 @@ class RequestRate:
         if self._next <= now:
             self._next = now + self._interval
         else:
-            self._burst.append(now)
+            self._burst[self._oldest] = now
+            self._oldest = (self._oldest + 1) % len(self._burst)
 
     def _free_at(self) -> float:
         """Trio time from which on one may be sent."""
-        return min(self._next, self._burst[0] + MINUTE)
+        return min(self._next, self._burst[self._oldest] + MINUTE)

@@ -119,7 +119,7 @@ class DataFileNode(File):
         try:
             opened = await self._tree.files.open(await self.source_with_address())
         except (errors.NotDownloadable, errors.AccessDenied) as error:
-            self._tree.files.unavailable[self.file.identity] = error
+            self._tree.files.unavailable[self.file.identity] = error.again()
         else:
             await opened.close()
 

@@ -79,7 +79,7 @@ class InflatedNode(File):
             await files.learn_inflated_size(self._recording.source(), header)
         except errors.AlyxfsError as error:
             if not _is_passing(error):
-                files.unavailable[key] = error
+                files.unavailable[key] = error.again()
             raise
 
     def _known_size(self) -> int | None:

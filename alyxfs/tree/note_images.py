@@ -58,7 +58,7 @@ class Picture(File):
         try:
             opened = await self.open(0)
         except (errors.NotDownloadable, errors.AccessDenied) as error:
-            self._files.unavailable[self._source.identity] = error
+            self._files.unavailable[self._source.identity] = error.again()
         else:
             await opened.close()
 

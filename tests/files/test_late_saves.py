@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from alyxfs import errors
+from alyxfs.files import pool
 from alyxfs.files.disk import block_file
 from alyxfs.files.transfer import lull
 from alyxfs.files.transfer.content import SAVED_LATE
@@ -98,3 +99,21 @@ async def test_what_becomes_another_content_while_its_file_is_made_leaves_none(s
         await until(lambda: not cache_files(tmp_path))
         assert await read_whole(files, changed) == SMALL[::-1]
         assert await share(files, changed) == 1.0
+
+
+@pytest.mark.trio
+async def test_files_that_nobody_goes_on_with_leave_memory_and_are_still_here(server, tmp_path):
+    async with opened(tmp_path) as files:
+        for name in ("small.npy", "large.npy"):
+            await read_whole(files, source(server, name))
+        await until(lambda: all(not file.absent for file in files._pool.all()))
+        await files.disk.record()
+        files.forget_idle()
+        assert len(files._pool.all()) == 2, "they were read a moment ago"
+        await until(lambda: not files.verifier.is_busy)
+        files.read_at -= pool.UNREAD
+        files.forget_idle()
+        assert len(files._pool.all()) == 0
+        asked = len(server.requests)
+        assert await read_whole(files, source(server, "small.npy")) == SMALL
+        assert len(server.requests) == asked

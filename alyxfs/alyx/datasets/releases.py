@@ -144,7 +144,7 @@ class Releases:
             with trio.move_on_after(PATIENCE):
                 await self._flights.result(tag, look)
         except DOWN as error:
-            release.failure = error
+            release.failure = error.again()
             release.not_before = clock.now() + FAILURE_PAUSE
 
     async def _use(self, release: _Release, folder: Path | None) -> None:

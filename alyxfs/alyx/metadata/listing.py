@@ -132,7 +132,7 @@ class Listing:
 
     def end(self, failure: AlyxfsError | None = None, *, stale: bool = False) -> None:
         """No more rows will come."""
-        self.failure = failure
+        self.failure = failure and failure.again()
         self.complete = failure is None
         self.stale = stale
         self.walk = self.previous = self.laid_aside = None

@@ -210,7 +210,7 @@ class Records:
                 record = await self._shared.api.once_it_is_back(partial(self._request, name, known), error, began)
         except errors.NotFound as error:
             if not self._shared.freshness.is_outdated(name[0], name[1], asked_at):
-                self._missing[name] = error
+                self._missing[name] = error.again()
             self._shared.freshness.note_answer()
             raise
         except DOWN:

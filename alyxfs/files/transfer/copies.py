@@ -60,9 +60,9 @@ class FailedCopies:
     def note(self, url: str, failure: errors.AlyxfsError) -> None:
         """Remember why nothing came from there: all addresses of a server fail that does not answer."""
         if _is_of_server(failure):
-            self._servers[origin_of(url)] = failure, trio.current_time()
+            self._servers[origin_of(url)] = failure.again(), trio.current_time()
         else:
-            self._addresses[url] = failure
+            self._addresses[url] = failure.again()
 
     def of(self, url: str) -> errors.AlyxfsError | None:
         """Why this address need not be asked now; None where it may well give the file."""

@@ -224,7 +224,7 @@ class DownloadTask:
 
     def is_delayed(self, trouble: errors.AlyxfsError) -> None:
         """Keep the reason for whoever cannot wait any longer."""
-        self._file.trouble = trouble
+        self._file.trouble = trouble.again()
 
     async def is_to_be_left(self) -> bool:
         """Whether there is another copy that may be read: not once a byte of this one has come."""

@@ -76,7 +76,7 @@ class _PictureHandle(ScratchHandle):
             try:
                 await self._editing.attach_picture(self._target, draft.content())
             except errors.AlyxfsError as refusal:
-                self._refusal = refusal
+                self._refusal = refusal.again()
             draft.mark_handled(generation)
         if self._refusal is not None:
             raise self._refusal.again()
