@@ -46,16 +46,27 @@ class WorkerThreads:
     async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Do the work in a thread, and return or raise what it does. Once begun it cannot be cancelled."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        piece = _Piece(trio.lowlevel.current_task(), partial(work, *arguments))
         with self._lock:
-            self._waiting.append(_Piece(trio.lowlevel.current_task(), partial(work, *arguments)))
+            self._waiting.append(piece)
             is_slow = time.monotonic() - self._begun_at > SLOW
             is_new = self._running < (self._most if is_slow else self._at_once)
             self._running += is_new
         if is_new:
-            token = trio.lowlevel.current_trio_token()
-            trio.lowlevel.start_thread_soon(partial(self._work, token), _ended, "alyxfs worker")
+            self._start_thread(piece)
         result: Result = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return result
+
+    def _start_thread(self, piece: _Piece) -> None:
+        token = trio.lowlevel.current_trio_token()
+        try:
+            trio.lowlevel.start_thread_soon(partial(self._work, token), _ended, "alyxfs worker")
+        except RuntimeError:  # the system has no thread more
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._waiting.remove(piece)
+                    raise  # else the others come to it
 
     def _work(self, token: trio.lowlevel.TrioToken) -> None:
         """In a thread: do what waits, until nothing does."""

@@ -145,3 +145,40 @@ async def test_who_is_called_off_before_it_begins_does_nothing():
         await threads.run(done.append, 1)
     assert scope.cancelled_caught
     assert done == []
+
+
+@pytest.mark.trio
+async def test_where_no_thread_can_be_had_the_caller_hears_of_it_and_the_next_one_is_served(monkeypatch):
+    threads, start = WorkerThreads(at_once=1, most=1), trio.lowlevel.start_thread_soon
+
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refused)
+    done = []
+    with pytest.raises(RuntimeError, match="new thread"):
+        await threads.run(done.append, 1)
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start)
+    with trio.fail_after(20):
+        await threads.run(done.append, 2)
+    assert done == [2]
+
+
+@pytest.mark.trio
+async def test_where_there_is_one_thread_and_no_other_can_be_had_that_one_does_it(monkeypatch):
+    monkeypatch.setattr(worker_threads, "SLOW", 0.0)
+    threads, gate, done, start = WorkerThreads(at_once=1, most=2), Gate(), [], trio.lowlevel.start_thread_soon
+
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(threads.run, gate)
+        assert await trio.to_thread.run_sync(gate.begun.acquire, True, 20)
+        monkeypatch.setattr(trio.lowlevel, "start_thread_soon", refused)
+        nursery.start_soon(threads.run, done.append, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start)
+        assert done == []
+        gate.opened.set()
+    assert done == [1]

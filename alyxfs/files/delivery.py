@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alyxfs.files.disk.block_file import BlockFile
     from alyxfs.files.disk_use import DiskUse
     from alyxfs.files.source import OpenFile, Source
+    from alyxfs.files.transfer.lull import Lull
     from alyxfs.files.verifier import Verifier
 
 PIECE = 2 * 1024 * 1024
@@ -38,6 +39,7 @@ class Cache(Protocol):
 
     disk: DiskUse
     verifier: Verifier
+    lull: Lull
 
     async def open(self, source: Source) -> OpenFile:
         """See FileCache."""
@@ -127,6 +129,7 @@ async def delivery_of(cache: Cache, source: Source) -> AsyncGenerator[Delivery |
             if opened.file.blocks is None:
                 await opened.look(0, PIECE)  # the first answer says of which content a cache file is to be
                 await opened.file.make_blocks()
+            cache.lull.end()  # what came before may wait for one
             blocks = opened.file.blocks
             yield None if blocks is None else Delivery(cache, opened, blocks)
     finally:
