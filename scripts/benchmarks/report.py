@@ -35,6 +35,7 @@ _COLOURS = (
     "#bbbbbb",
     "#d9d0c0",
     "#8fa89b",
+    "#8e6bb0",
 )
 
 
