@@ -153,7 +153,7 @@ def bars(random_reads: int) -> dict[str, tuple[Bar, ...]]:
         ),
         "sequential-warm": (_times(0.9, LOCAL),),
         "sequential-disk": (_times(0.6, LOCAL), _times(0.8, HTTPDIRFS), _times(1, HTTPDIRFS, ours=RAISED)),
-        "sequential-tls": (_times(0.4, CURL),),
+        "sequential-tls": (_times(0.85, CURL),),
         "sequential-link": (
             _limit(">= 0.9 of the link", 0.9, lambda sample, _: sample.value * 8 / 1e3 / GBIT, at_least=True),
         ),
