@@ -10,43 +10,52 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyfuse3
 import trio
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 DIRECTORY, FILE = 2, 3
-"""Inode numbers."""
+"""Inode numbers: of the directory, and of the first file."""
 FOREVER = 3600.0
 """Seconds that the kernel may keep what it was told."""
 
 
-class Bare(pyfuse3.Operations):  # type: ignore[misc]
-    """The file ``path``, in a directory of the name that its own directory has."""
+class BareFolder(pyfuse3.Operations):  # type: ignore[misc]
+    """These files of one directory, in a directory of its name; numbered from FILE on."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, files: Sequence[Path]) -> None:
         super().__init__()
-        self._names = {
-            (pyfuse3.ROOT_INODE, os.fsencode(path.parent.name)): DIRECTORY,
-            (DIRECTORY, os.fsencode(path.name)): FILE,
-        }
-        self._file = os.open(path, os.O_RDONLY)
-        self._size = path.stat().st_size
+        self._sizes = {number: file.stat().st_size for number, file in enumerate(files, FILE)}
+        self._names = {(DIRECTORY, os.fsencode(file.name)): number for number, file in enumerate(files, FILE)}
+        self._names[pyfuse3.ROOT_INODE, os.fsencode(files[0].parent.name)] = DIRECTORY
 
     async def getattr(self, inode: int, ctx: object = None) -> pyfuse3.EntryAttributes:  # noqa: ARG002 - pyfuse3's form
         """Size and kind."""
         found = pyfuse3.EntryAttributes()
         found.st_ino = inode
-        found.st_size = self._size if inode == FILE else 0
-        found.st_mode = stat.S_IFREG | 0o444 if inode == FILE else stat.S_IFDIR | 0o555
+        found.st_size = self._sizes.get(inode, 0)
+        found.st_mode = stat.S_IFREG | 0o444 if inode in self._sizes else stat.S_IFDIR | 0o555
         found.attr_timeout = found.entry_timeout = FOREVER
         return found
 
     async def lookup(self, parent_inode: int, name: bytes, ctx: object = None) -> pyfuse3.EntryAttributes:
-        """The directory, and the file in it."""
+        """The directory, and what is in it."""
         number = self._names.get((parent_inode, name))
         if number is None:
             raise pyfuse3.FUSEError(errno.ENOENT)
         return await self.getattr(number, ctx)
+
+
+class Bare(BareFolder):
+    """The file ``path``, read from the local disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__([path])
+        self._file = os.open(path, os.O_RDONLY)
 
     async def open(self, inode: int, flags: int, ctx: object) -> pyfuse3.FileInfo:  # noqa: ARG002 - pyfuse3's form
         """The kernel keeps what it has read."""

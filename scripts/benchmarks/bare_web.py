@@ -8,9 +8,6 @@ FOLDER is where the server has the files; of these only names and sizes are look
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import sys
 from pathlib import Path
 
@@ -18,42 +15,23 @@ import httpx
 import pyfuse3
 import trio
 
-DIRECTORY, FIRST = 2, 3
-"""Inode numbers of the directory, and of the first file."""
-FOREVER = 3600.0
-"""Seconds that the kernel may keep what it was told."""
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.bare import FILE, BareFolder
+
 CONNECTIONS = 16
 
 
-class BareWeb(pyfuse3.Operations):  # type: ignore[misc]
+class BareWeb(BareFolder):
     """The files of ``folder``, at the address of the folder."""
 
     def __init__(self, folder: Path, address: str, client: httpx.AsyncClient) -> None:
-        super().__init__()
+        files = sorted(folder.iterdir())
+        super().__init__(files)
         self._client = client
         self._at_once = trio.CapacityLimiter(CONNECTIONS)
-        names = sorted(path.name for path in folder.iterdir())
-        self._urls = {FIRST + number: f"{address}{folder.name}/{name}" for number, name in enumerate(names)}
-        self._sizes = {FIRST + number: (folder / name).stat().st_size for number, name in enumerate(names)}
-        self._names = {(DIRECTORY, os.fsencode(name)): FIRST + number for number, name in enumerate(names)}
-        self._names[pyfuse3.ROOT_INODE, os.fsencode(folder.name)] = DIRECTORY
+        self._urls = {number: f"{address}{folder.name}/{file.name}" for number, file in enumerate(files, FILE)}
         self._contents: dict[int, bytes] = {}
-
-    async def getattr(self, inode: int, ctx: object = None) -> pyfuse3.EntryAttributes:  # noqa: ARG002 - pyfuse3's form
-        """Size and kind."""
-        found = pyfuse3.EntryAttributes()
-        found.st_ino = inode
-        found.st_size = self._sizes.get(inode, 0)
-        found.st_mode = stat.S_IFREG | 0o444 if inode in self._sizes else stat.S_IFDIR | 0o555
-        found.attr_timeout = found.entry_timeout = FOREVER
-        return found
-
-    async def lookup(self, parent_inode: int, name: bytes, ctx: object = None) -> pyfuse3.EntryAttributes:
-        """The directory, and the files in it."""
-        number = self._names.get((parent_inode, name))
-        if number is None:
-            raise pyfuse3.FUSEError(errno.ENOENT)
-        return await self.getattr(number, ctx)
 
     async def open(self, inode: int, flags: int, ctx: object) -> pyfuse3.FileInfo:  # noqa: ARG002 - pyfuse3's form
         """Fetch all of it."""

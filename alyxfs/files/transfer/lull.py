@@ -42,15 +42,17 @@ class Lull:
         if self._over is not None:
             await self._over.wait()
             return
-        self._over = trio.Event()
-        with trio.move_on_after(LONGEST):
-            while not (self._is_closed or self._enough.is_set()):
-                with trio.move_on_at(self._read_at() + CALM) as scope:
-                    await self._enough.wait()
-                if scope.cancelled_caught and trio.current_time() >= self._read_at() + CALM:
-                    break
-        self._over.set()
-        self._over, self._enough, self._waiting = None, trio.Event(), 0
+        self._over = over = trio.Event()
+        try:
+            with trio.move_on_after(LONGEST):
+                while not (self._is_closed or self._enough.is_set()):
+                    with trio.move_on_at(self._read_at() + CALM) as scope:
+                        await self._enough.wait()
+                    if scope.cancelled_caught and trio.current_time() >= self._read_at() + CALM:
+                        break
+        finally:  # whatever becomes of the first one, the others go on
+            over.set()
+            self._over, self._enough, self._waiting = None, trio.Event(), 0
 
     def end(self) -> None:
         """Somebody wants to see on disk what waits here."""
